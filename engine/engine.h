@@ -1,0 +1,288 @@
+/* engine.h - the engine's door: collections of vectors, streams into them, searches over them.
+ *
+ * A collection is a deterministic function of its log. Chunks of points are appended to the log,
+ * admitted in log order, and applied in epochs by the ingest threads; searches run at any time on
+ * the search threads, take no lock that a writer holds, and see whole epochs. See ARCHITECTURE.md
+ * for the walk through the files.
+ *
+ * Vocabulary: Owns (you must release), Takes (we release, also on failure unless it says
+ * otherwise), Borrows ... until ..., Threads, Fails.
+ */
+#ifndef OMEN_ENGINE_H
+#define OMEN_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/limits.h"
+#include "engine/status.h"
+
+typedef struct omen_engine omen_engine;         /* one data directory and its threads */
+typedef struct omen_collection omen_collection; /* a named set of vectors; counted */
+typedef struct omen_stream omen_stream;         /* one writer of one collection */
+typedef struct omen_chunk omen_chunk;           /* points on their way in */
+
+/* ---- engine ------------------------------------------------------------------------------- */
+
+enum omen_event_level { OMEN_EVENT_INFO, OMEN_EVENT_WARNING, OMEN_EVENT_ERROR };
+
+/* The engine never logs: it tells. `message` is a sentence, borrowed until the return. Any engine
+ * thread; must not block and must not call the engine. */
+typedef void omen_event_fn(void *user, enum omen_event_level level, const char *message);
+
+struct omen_engine_options {
+    const char *data_dir;     /* created if missing; one process at a time (locked) */
+    uint32_t ingest_threads;  /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    uint32_t shards;          /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
+                                 the same graph */
+    uint32_t search_threads;  /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    const char *simd;         /* highest kernel tier to use, NULL = the CPU's highest */
+    omen_event_fn *event;     /* NULL: nobody listens */
+    void *event_user;
+};
+
+/* Opens the data directory and replays every collection's log: blocks for as long as that takes
+ * (log bytes / build rate); progress comes as events.
+ *
+ * Owns:    *out is yours; release it with omen_engine_close().
+ * Borrows: options until the call returns (event_user: until omen_engine_close returns).
+ * Threads: any.
+ * Fails:   OMEN_INVALID_ARGUMENT   an option is out of range; err names it
+ *          OMEN_FAILED_PRECONDITION  another process has the directory
+ *          OMEN_DATA_LOSS          a log is damaged before its end; err names file and offset
+ *          OMEN_UNAVAILABLE        the file system refused; err says what
+ *          OMEN_RESOURCE_EXHAUSTED  memory
+ *          On failure *out is NULL and the directory is as it was, torn log tails apart. */
+OMEN_CHECKED omen_code omen_engine_open(const struct omen_engine_options *options,
+                                        omen_engine **out, omen_error *err);
+
+/* Applies and syncs what was admitted, stops the threads, frees. NULL is allowed. Streams and
+ * searches must have been closed and finished before. */
+void omen_engine_close(omen_engine *engine);
+
+/* ---- collections -------------------------------------------------------------------------- */
+
+typedef enum omen_metric {
+    OMEN_METRIC_L2 = 1,           /* distance in answers: squared L2 */
+    OMEN_METRIC_COSINE = 2,       /* 1 - cosine */
+    OMEN_METRIC_INNER_PRODUCT = 3 /* -(inner product) */
+} omen_metric;
+
+/* In the log, fixed for life. 0 = default, where there is one. */
+struct omen_collection_settings {
+    uint32_t dim;          /* OMEN_DIM_MIN..OMEN_DIM_MAX */
+    omen_metric metric;
+    uint32_t links;        /* M, OMEN_LINKS_MIN..OMEN_LINKS_MAX */
+    uint32_t candidates;   /* 16..256 */
+    uint32_t probes;       /* 1..64 */
+    uint32_t epoch_points; /* 1..OMEN_EPOCH_POINTS_MAX */
+    uint32_t epoch_bytes;  /* 4096..OMEN_EPOCH_BYTES_MAX */
+};
+
+#define OMEN_INCARNATION_BYTES 16u
+#define OMEN_KERNEL_NAMES_MAX 16u
+
+struct omen_collection_info {
+    char name[OMEN_NAME_BYTES_MAX + 1];
+    uint8_t incarnation[OMEN_INCARNATION_BYTES];
+    struct omen_collection_settings settings;
+    uint64_t points;              /* searchable */
+    uint64_t log_position;        /* last durable and admitted record */
+    uint64_t searchable_position; /* last record that searches see */
+    uint64_t epoch;               /* last published epoch */
+    uint64_t memory_bytes;        /* graph, codes, tables; not the originals */
+    uint64_t log_bytes;
+    const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
+};
+
+/* Creates and registers a collection; durable when it returns.
+ * Threads: any. `info` may be NULL.
+ * Fails: OMEN_INVALID_ARGUMENT   name or a setting is out of range
+ *        OMEN_ALREADY_EXISTS     the name is taken
+ *        OMEN_RESOURCE_EXHAUSTED OMEN_COLLECTIONS_MAX reached, or memory
+ *        OMEN_UNAVAILABLE        the file system refused */
+OMEN_CHECKED omen_code omen_collection_create(omen_engine *engine, const char *name,
+                                              const struct omen_collection_settings *settings,
+                                              struct omen_collection_info *info, omen_error *err);
+
+/* Owns: *out, release it with omen_collection_release(). Fails: OMEN_NOT_FOUND. */
+OMEN_CHECKED omen_code omen_collection_acquire(omen_engine *engine, const char *name,
+                                               omen_collection **out, omen_error *err);
+void omen_collection_release(omen_collection *collection); /* NULL is allowed */
+
+/* The collection's dimension: fixed, any thread. */
+uint32_t omen_collection_dim(const omen_collection *collection);
+
+void omen_collection_get_info(omen_collection *collection, struct omen_collection_info *out);
+
+/* Owns: *out, an array of *count sorted by name; release it with omen_collection_list_free(). */
+OMEN_CHECKED omen_code omen_collection_list(omen_engine *engine, struct omen_collection_info **out,
+                                            size_t *count, omen_error *err);
+void omen_collection_list_free(struct omen_collection_info *list);
+
+/* Unregisters the collection at once, and removes its files when the last user has let go. Open
+ * streams end with OMEN_NOT_FOUND; running searches finish. Fails: OMEN_NOT_FOUND. */
+OMEN_CHECKED omen_code omen_collection_delete(omen_engine *engine, const char *name,
+                                              omen_error *err);
+
+/* A 64-bit hash of the rows' bytes in slot order, of everything published; equal for every number
+ * of threads and shards and on every replica at the same epoch. Waits until the applier stands
+ * between two epochs and holds it there. Any thread but the engine's own. */
+uint64_t omen_collection_graph_hash(omen_collection *collection);
+
+/* ---- streaming insert --------------------------------------------------------------------- */
+
+typedef enum omen_write_mode {
+    OMEN_WRITE_INSERT_ONLY = 1,
+    OMEN_WRITE_UPSERT = 2,
+    OMEN_WRITE_UPDATE_ONLY = 3
+} omen_write_mode;
+
+/* Something about the stream changed: take a look with omen_stream_poll(). Called on engine
+ * threads, at most one call at a time per stream, never after omen_stream_close() returned. Must
+ * not block; may call omen_stream_poll, omen_stream_push. */
+typedef void omen_stream_event_fn(void *user);
+
+struct omen_stream_options {
+    uint8_t session_id[OMEN_SESSION_ID_BYTES]; /* all zero: make one */
+    omen_write_mode mode;
+    omen_stream_event_fn *event; /* not NULL */
+    void *event_user;
+};
+
+/* Opens a stream: asks the log for a new generation of the session. Until poll says `opened`,
+ * nothing may be pushed.
+ * Owns:  *out, release it with omen_stream_close(). It holds the collection.
+ * Fails: OMEN_UNIMPLEMENTED for a mode that is not served yet. */
+OMEN_CHECKED omen_code omen_stream_open(omen_collection *collection,
+                                        const struct omen_stream_options *options,
+                                        omen_stream **out, omen_error *err);
+
+struct omen_stream_state {
+    uint8_t session_id[OMEN_SESSION_ID_BYTES];
+    bool opened;
+    uint64_t next_seq;       /* valid when opened: what the session wants first */
+    uint64_t received_seq;   /* pushed */
+    uint64_t durable_seq;    /* on disk and admitted */
+    uint64_t searchable_seq; /* published */
+    uint64_t log_position;   /* of durable_seq's record */
+    bool room;               /* false: read no more from the client until the next event */
+    omen_code code;          /* not OMEN_OK: the stream is dead, nothing more will be admitted */
+    omen_error error;
+};
+void omen_stream_poll(omen_stream *stream, struct omen_stream_state *out);
+
+/* A point that was refused; enough to make the sentence later. */
+enum omen_refusal {
+    OMEN_REFUSED_DIMENSION = 1, /* detail = components given */
+    OMEN_REFUSED_NOT_FINITE,    /* detail = index of the component */
+    OMEN_REFUSED_TOO_LARGE,     /* detail = index of the component; magnitude > OMEN_COMPONENT_MAX */
+    OMEN_REFUSED_TOO_SMALL,     /* largest magnitude < OMEN_COMPONENT_MIN but not 0 */
+    OMEN_REFUSED_ZERO,          /* the zero vector under cosine */
+    OMEN_REFUSED_EXISTS,        /* INSERT_ONLY and the id is there */
+    OMEN_REFUSED_ID_MISSING,
+    OMEN_REFUSED_ID_KIND, /* a byte key: not served yet */
+    OMEN_REFUSED_FULL     /* OMEN_SLOTS_MAX points */
+};
+struct omen_item_error {
+    uint64_t seq;
+    uint64_t id;
+    uint32_t index; /* of the point in its chunk */
+    uint32_t detail;
+    enum omen_refusal refusal;
+};
+/* The sentence, code and reason of a refusal ("vector has 3 components, the collection 384"). */
+omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t dim,
+                                   omen_error *out);
+
+/* Moves up to `room` item errors, oldest first, to `out`; returns how many. All errors of chunks up
+ * to *complete_seq have then been taken. Any thread. */
+size_t omen_stream_take_errors(omen_stream *stream, struct omen_item_error *out, size_t room,
+                               uint64_t *complete_seq);
+
+/* Room for up to `points` points of the stream's dimension. Owns: *out, release it by
+ * omen_stream_push() or omen_chunk_destroy(). Fails: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_chunk_create(omen_stream *stream, uint32_t points, omen_chunk **out,
+                                         omen_error *err);
+void omen_chunk_destroy(omen_chunk *chunk); /* NULL is allowed */
+
+/* Where the next point's vector goes: dim floats, 64-byte aligned for the first of a chunk, rows
+ * one after the other. NULL when the chunk is full. Then omen_chunk_add() keeps it, or another call
+ * of omen_chunk_row() forgets it. */
+float *omen_chunk_row(omen_chunk *chunk);
+void omen_chunk_add(omen_chunk *chunk, uint32_t index, uint64_t id);
+/* The same for `count` points at once: room for their floats, then their ids; their indexes are
+ * first_index, first_index + 1, ... NULL when there is no room. */
+float *omen_chunk_rows(omen_chunk *chunk, uint32_t count);
+void omen_chunk_add_many(omen_chunk *chunk, uint32_t count, uint32_t first_index,
+                         const uint64_t *ids);
+/* Notes a point that the decoder itself refused (dimension, id). */
+void omen_chunk_refuse(omen_chunk *chunk, uint32_t index, uint64_t id, enum omen_refusal refusal,
+                       uint32_t detail);
+
+/* Bytes of the record that a chunk of so many points makes; at most OMEN_RECORD_BYTES_MAX may be
+ * pushed. */
+size_t omen_chunk_record_bytes(uint32_t points, uint32_t dim);
+
+/* Checks and encodes the points (a bad one becomes an item error and the others go in) and hands
+ * the chunk to the log. Does not block. Threads: one at a time per stream; other streams in
+ * parallel.
+ * Takes: chunk, in any case.
+ * Fails: OMEN_INVALID_ARGUMENT SEQUENCE_GAP (seq is neither old nor the next), TOO_LARGE;
+ *        the stream's own code when it is dead. A chunk at or below the session's last is OK and
+ *        dropped: it was there already. */
+OMEN_CHECKED omen_code omen_stream_push(omen_stream *stream, uint64_t seq, omen_chunk *chunk,
+                                        omen_error *err);
+
+/* Ends the stream; what was pushed stays in the log and will be searchable. Waits for an event
+ * callback that is running on another thread. NULL is allowed; not from the callback. */
+void omen_stream_close(omen_stream *stream);
+
+/* ---- search ------------------------------------------------------------------------------- */
+
+enum omen_shortfall { OMEN_SHORTFALL_NONE, OMEN_SHORTFALL_COLLECTION, OMEN_SHORTFALL_EF };
+
+struct omen_hit {
+    uint64_t id;
+    float distance;
+};
+struct omen_query_result {
+    struct omen_hit *hits; /* ascending by (distance, id); lives with the search */
+    uint32_t hit_count;
+    uint32_t visited; /* points whose distance was computed */
+    uint32_t ef;      /* as used; 0 when exact */
+    bool exact;
+    enum omen_shortfall shortfall;
+};
+
+/* A batch of queries. The caller fills the first group and keeps the struct alive until `done`. */
+struct omen_search {
+    omen_collection *collection; /* borrowed until done */
+    const float *queries;        /* count x dim, borrowed until done */
+    uint32_t count;              /* 1..OMEN_SEARCH_QUERIES_MAX */
+    uint32_t k;                  /* 0 = OMEN_K_DEFAULT */
+    uint32_t ef;                 /* 0 = OMEN_EF_DEFAULT; raised to k */
+    bool exact;
+    void (*done)(struct omen_search *search); /* once, on a search thread; may free the struct
+                                                 after omen_search_deinit() */
+    void *user;
+
+    /* Filled by the engine before `done`. */
+    omen_code code; /* OMEN_OK, or why there are no results */
+    omen_error error;
+    struct omen_query_result *results; /* count of them */
+    uint64_t log_position;             /* everything up to this record was seen */
+    uint64_t duration_us;
+
+    struct omen_search_private *private_; /* zero before submit */
+};
+
+/* Checks the request and queues it; `done` is called if and only if OMEN_OK is returned.
+ * Fails: OMEN_INVALID_ARGUMENT BAD_LIMIT, TOO_LARGE, NOT_FINITE, OUT_OF_RANGE, ZERO_VECTOR (err
+ *        names the query), OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_search_submit(struct omen_search *search, omen_error *err);
+/* Frees the results. Also allowed for a search that was never submitted (zeroed). */
+void omen_search_deinit(struct omen_search *search);
+
+#endif

@@ -1,0 +1,53 @@
+/* status.h - how anything below the service says that it failed.
+ *
+ * A call returns an omen_code and, where a person may read it, writes one sentence into an
+ * omen_error that the caller owns. Nothing is allocated, nothing is thread-local, nothing is freed.
+ */
+#ifndef OMEN_STATUS_H
+#define OMEN_STATUS_H
+
+/* The values are gRPC's own; service/reply.c asserts it, so its mapping is a cast. */
+#define OMEN_CODE_MAP(X)                                                                           \
+    X(OMEN_OK, 0, "ok")                                                                            \
+    X(OMEN_CANCELLED, 1, "cancelled")                                                              \
+    X(OMEN_INVALID_ARGUMENT, 3, "invalid argument")                                                \
+    X(OMEN_DEADLINE_EXCEEDED, 4, "deadline exceeded")                                              \
+    X(OMEN_NOT_FOUND, 5, "not found")                                                              \
+    X(OMEN_ALREADY_EXISTS, 6, "already exists")                                                    \
+    X(OMEN_RESOURCE_EXHAUSTED, 8, "out of memory or room")                                         \
+    X(OMEN_FAILED_PRECONDITION, 9, "wrong state")                                                  \
+    X(OMEN_ABORTED, 10, "aborted")                                                                 \
+    X(OMEN_UNIMPLEMENTED, 12, "not implemented")                                                   \
+    X(OMEN_INTERNAL, 13, "internal error")                                                         \
+    X(OMEN_UNAVAILABLE, 14, "try again later")                                                     \
+    X(OMEN_DATA_LOSS, 15, "stored data is damaged")
+
+typedef enum omen_code {
+#define X(name, value, text) name = value,
+    OMEN_CODE_MAP(X)
+#undef X
+} omen_code;
+
+#define OMEN_ERROR_MAX 256
+#define OMEN_REASON_MAX 32
+typedef struct omen_error {
+    char message[OMEN_ERROR_MAX]; /* NUL-terminated, cut off if too long */
+    char reason[OMEN_REASON_MAX]; /* ErrorInfo.reason, [A-Z][A-Z0-9_]+, or empty */
+} omen_error;
+
+#define OMEN_CHECKED __attribute__((warn_unused_result))
+#define OMEN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+
+/* Writes the sentence into `err` unless it is NULL, clears its reason, and returns `code`, so
+ * that a failing check is one line. */
+OMEN_CHECKED OMEN_PRINTF(3, 4) omen_code
+    omen_fail(omen_error *err, omen_code code, const char *format, ...);
+
+/* The same, with the machine-readable reason that clients switch on. */
+OMEN_CHECKED OMEN_PRINTF(4, 5) omen_code
+    omen_fail_because(omen_error *err, omen_code code, const char *reason, const char *format, ...);
+
+/* The short English text of a code; never NULL. */
+const char *omen_code_text(omen_code code);
+
+#endif
