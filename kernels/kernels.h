@@ -5,9 +5,10 @@
  *   - integer kernels return exact int32 (a code is at most 127 in magnitude, a dimension at most
  *     65,536, so a dot product stays below 2^31);
  *   - f32 reductions run in 32 lanes: lane j sums components j, j+32, j+64, ... with fmaf, from +0;
- *     the missing components of the last round count as +0 (their fma is done or left out: fma(0,
- *     0, x) = x). The lanes are then added as a tree: lane j += lane j+16 (j < 16), then j+8, j+4,
- *     j+2, j+1. Two zmm, four ymm or eight NEON registers do that alike;
+ *     the missing components of the last round are left out (an fma of zeros is not the same: it
+ *     turns a lane that underflowed to -0 into +0). The lanes are then added as a tree: lane j +=
+ *     lane j+16 (j < 16), then j+8, j+4, j+2, j+1. Two zmm, four ymm or eight NEON registers do
+ *     that alike;
  *   - `near` and `encode` use no fma at all.
  *
  * int8 codes. A vector x of `dim` components is stored as a *code*: `stride` bytes (dim rounded up
@@ -46,10 +47,10 @@ const char *omen_isas_list(void);
 
 /* ---- shapes ------------------------------------------------------------------------------- */
 
-#define OMEN_CODE_ZERO 128u
+#define OMEN_CODE_ZERO  128u
 #define OMEN_CODE_ALIGN 64u
 #define OMEN_PACK_GROUP 16u /* members of a packed block come in groups of so many */
-#define OMEN_DIM_any 0u
+#define OMEN_DIM_any    0u
 
 /* dim rounded up to a whole cache line. */
 static inline size_t omen_code_stride(size_t dim)
@@ -116,8 +117,8 @@ typedef float omen_max_abs_f32_fn(const float *x, size_t dim);
 typedef float omen_f32_one_fn(const float *query, const float *row, size_t dim);
 
 /* out[j] = the same for rows[j], j < count; bit-equal to `one`. Prefetches ahead. */
-typedef void omen_f32_many_fn(const float *query, const float *const *rows, size_t count, size_t dim,
-                              float *out);
+typedef void omen_f32_many_fn(const float *query, const float *const *rows, size_t count,
+                              size_t dim, float *out);
 
 /* out[q * out_stride + r] = the same for queries + q * dim and rows + r * row_stride, q < queries,
  * r < row_count; bit-equal to `one`. row_stride and out_stride are in floats. */
@@ -162,8 +163,8 @@ void omen_kernels_pick(uint32_t dim, unsigned isas, struct omen_kernels *out);
 
 /* Every row, for tests and benchmarks. `fn` has the type that OMEN_KERNEL_OPS gives `op`. */
 struct omen_kernel_row {
-    const char *op;   /* "dot_i8_one" */
-    uint32_t dim;     /* or OMEN_DIM_any */
+    const char *op; /* "dot_i8_one" */
+    uint32_t dim;   /* or OMEN_DIM_any */
     omen_isa isa;
     const char *name; /* "dot_i8_one_384_vnni" */
     void (*fn)(void);

@@ -1,0 +1,64 @@
+/* cpu.c - which tiers there are, what they are called, and which of them this machine can run.
+ *
+ * Happy path: omen_cpu_isas() once at start, narrowed by omen_isas_named() if someone asked for
+ * less. An unknown name gives the empty set, which the caller turns into a sentence with
+ * omen_isas_list(). A tier counts only if the operating system saves its registers as well: the
+ * compiler's own test reads XGETBV for that.
+ */
+#include "kernels/kernels.h"
+
+#include <string.h>
+
+/* Lowest first. `allows` is what a request for the tier grants: itself and what it builds upon. */
+static const struct tier {
+    const char *name;
+    unsigned isa;
+    unsigned allows;
+} tiers[] = {
+    {"ref", OMEN_ISA_ref, OMEN_ISA_ref},
+    {"avx2", OMEN_ISA_avx2, OMEN_ISA_ref | OMEN_ISA_avx2},
+    {"avx512", OMEN_ISA_avx512, OMEN_ISA_ref | OMEN_ISA_avx2 | OMEN_ISA_avx512},
+    {"vnni", OMEN_ISA_vnni, OMEN_ISA_ref | OMEN_ISA_avx2 | OMEN_ISA_avx512 | OMEN_ISA_vnni},
+};
+#define TIER_COUNT (sizeof tiers / sizeof *tiers)
+
+unsigned omen_cpu_isas(void)
+{
+    unsigned isas = OMEN_ISA_ref;
+
+#if defined(__x86_64__)
+    /* Each tier asks for the one below it too, so that the set has no holes. */
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+        !__builtin_cpu_supports("f16c") || !__builtin_cpu_supports("bmi") ||
+        !__builtin_cpu_supports("bmi2"))
+        return isas;
+    isas |= OMEN_ISA_avx2;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+        return isas;
+    isas |= OMEN_ISA_avx512;
+    if (__builtin_cpu_supports("avx512vnni")) isas |= OMEN_ISA_vnni;
+#endif
+    return isas;
+}
+
+unsigned omen_isas_named(const char *name)
+{
+    for (size_t i = 0; i < TIER_COUNT; i++)
+        if (strcmp(tiers[i].name, name) == 0) return tiers[i].allows;
+    return 0;
+}
+
+const char *omen_isas_top(unsigned isas)
+{
+    const char *top = tiers[0].name;
+
+    for (size_t i = 0; i < TIER_COUNT; i++)
+        if ((tiers[i].isa & isas) != 0) top = tiers[i].name;
+    return top;
+}
+
+const char *omen_isas_list(void)
+{
+    return "ref, avx2, avx512, vnni";
+}
