@@ -1,0 +1,177 @@
+/* log_walk.c - see log_walk.h.
+ *
+ * Happy path: read a block, show its records one by one, read the next block from the first record
+ * that does not fit.
+ *
+ * Failure modes: a header or payload that ends after the file does, a wrong checksum, padding that
+ * is not zero and a position out of order are flaws and end the walk without failing. Nothing of a
+ * record is used before its checksum was found right.
+ */
+#include "engine/log_walk.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "engine/memory.h"
+
+/* Eight times the largest record, so that little is read twice where a record crosses blocks. */
+#define WINDOW_BYTES (4u << 20)
+_Static_assert(WINDOW_BYTES >= 2 * OMEN_RECORD_BYTES_MAX, "a record must fit the window");
+
+static omen_code look(struct omen_log_walk *walk, uint64_t offset,
+                      struct omen_record_header *header, const unsigned char **bytes,
+                      omen_error *err);
+static omen_code show(struct omen_log_walk *walk, uint64_t offset, size_t count,
+                      const unsigned char **bytes, omen_error *err);
+static omen_code refuse_stranger(const struct omen_log_walk *walk,
+                                 const struct omen_record_header *header, omen_error *err);
+
+omen_code omen_log_walk_init(struct omen_log_walk *walk, int fd, const char *name, uint64_t first,
+                             uint64_t end, omen_error *err)
+{
+    struct omen_record_header header;
+    const unsigned char *bytes = NULL;
+
+    *walk = (struct omen_log_walk){.fd = fd, .name = name, .end = end, .position = first};
+    walk->window = omen_alloc(WINDOW_BYTES);
+    if (walk->window == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory for %u bytes to read %s",
+                         WINDOW_BYTES, name);
+
+    omen_code code = look(walk, 0, &header, &bytes, err);
+    if (code != OMEN_OK || walk->flaw != NULL) return code;
+    code = refuse_stranger(walk, &header, err);
+    if (code != OMEN_OK) return code;
+    if (header.position != first || header.length != 0)
+        return omen_fail(err, OMEN_DATA_LOSS,
+                         "%s at offset 0: the file's own record says position %" PRIu64
+                         ", length %" PRIu32,
+                         name, header.position, header.length);
+    walk->offset = OMEN_RECORD_HEADER_BYTES;
+    return OMEN_OK;
+}
+
+void omen_log_walk_deinit(struct omen_log_walk *walk)
+{
+    omen_free(walk->window);
+    walk->window = NULL;
+}
+
+omen_code omen_log_walk_next(struct omen_log_walk *walk, struct omen_record_header *header,
+                             const unsigned char **payload, omen_error *err)
+{
+    const unsigned char *bytes = NULL;
+
+    *payload = NULL;
+    if (walk->flaw != NULL || walk->offset == walk->end) return OMEN_OK;
+    omen_code code = look(walk, walk->offset, header, &bytes, err);
+    if (code != OMEN_OK || walk->flaw != NULL) return code;
+    code = refuse_stranger(walk, header, err);
+    if (code != OMEN_OK) return code;
+    if (header->position != walk->position) {
+        walk->flaw = "the position is out of order";
+        return OMEN_OK;
+    }
+    walk->offset += omen_record_stored_bytes(header->length);
+    walk->position++;
+    *payload = bytes + OMEN_RECORD_HEADER_BYTES;
+    return OMEN_OK;
+}
+
+/* Records begin at multiples of 8. A payload may contain bytes that look like a record, so a find
+ * must also have a position that could follow. */
+omen_code omen_log_walk_find_later(struct omen_log_walk *walk, bool *found, omen_error *err)
+{
+    struct omen_record_header header;
+    const unsigned char *bytes = NULL;
+    const char *flaw = walk->flaw;
+    omen_code code = OMEN_OK;
+
+    *found = false;
+    for (uint64_t at = walk->offset; at < walk->end && !*found && code == OMEN_OK; at += 8) {
+        walk->flaw = NULL;
+        code = look(walk, at, &header, &bytes, err);
+        if (code != OMEN_OK || walk->flaw != NULL) continue;
+        *found = header.type != OMEN_RECORD_FILE && header.position >= walk->position &&
+                 header.position - walk->position <= walk->end / OMEN_RECORD_HEADER_BYTES;
+    }
+    walk->flaw = flaw;
+    return code;
+}
+
+/* The record at `offset`, if one is there: its header and its bytes. Else walk->flaw says why not.
+ */
+static omen_code look(struct omen_log_walk *walk, uint64_t offset,
+                      struct omen_record_header *header, const unsigned char **bytes,
+                      omen_error *err)
+{
+    if (walk->end - offset < OMEN_RECORD_HEADER_BYTES) {
+        walk->flaw = "the header is cut short";
+        return OMEN_OK;
+    }
+    omen_code code = show(walk, offset, OMEN_RECORD_HEADER_BYTES, bytes, err);
+    if (code != OMEN_OK) return code;
+    if (!omen_record_decode(*bytes, header)) {
+        walk->flaw = "the header is impossible";
+        return OMEN_OK;
+    }
+    const size_t stored = omen_record_stored_bytes(header->length);
+    if (walk->end - offset < stored) {
+        walk->flaw = "the payload is cut short";
+        return OMEN_OK;
+    }
+    code = show(walk, offset, stored, bytes, err);
+    if (code == OMEN_OK) walk->flaw = omen_record_flaw(header, *bytes);
+    return code;
+}
+
+/* `count` bytes of the file at `offset`, which are all before the end. */
+static omen_code show(struct omen_log_walk *walk, uint64_t offset, size_t count,
+                      const unsigned char **bytes, omen_error *err)
+{
+    if (offset < walk->window_offset || offset + count > walk->window_offset + walk->window_bytes) {
+        walk->window_offset = offset;
+        walk->window_bytes = 0;
+    }
+    while (walk->window_bytes < offset - walk->window_offset + count) {
+        const uint64_t at = walk->window_offset + walk->window_bytes;
+        const uint64_t left = walk->end - at;
+        size_t room = WINDOW_BYTES - walk->window_bytes;
+        if (left < room) room = (size_t)left;
+        const ssize_t got = pread(walk->fd, walk->window + walk->window_bytes, room, (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0)
+            return omen_fail(err, OMEN_UNAVAILABLE, "read %s at offset %" PRIu64 ": %m", walk->name,
+                             at);
+        if (got == 0)
+            return omen_fail(err, OMEN_UNAVAILABLE,
+                             "read %s at offset %" PRIu64 ": the file ended before offset %" PRIu64,
+                             walk->name, at, walk->end);
+        walk->window_bytes += (size_t)got;
+    }
+    *bytes = walk->window + (offset - walk->window_offset);
+    return OMEN_OK;
+}
+
+/* A record with a good checksum that this program must not skip and cannot read. */
+static omen_code refuse_stranger(const struct omen_log_walk *walk,
+                                 const struct omen_record_header *header, omen_error *err)
+{
+    const bool own_place = walk->offset == 0;
+
+    if (header->format_version > OMEN_LOG_FORMAT_VERSION)
+        return omen_fail(err, OMEN_UNIMPLEMENTED,
+                         "%s at offset %" PRIu64 ": the format version is %u and this program "
+                         "reads up to %u: it was written by a newer one",
+                         walk->name, walk->offset, header->format_version, OMEN_LOG_FORMAT_VERSION);
+    if (header->format_version == 0)
+        return omen_fail(err, OMEN_DATA_LOSS,
+                         "%s at offset %" PRIu64 ": there is no format version 0", walk->name,
+                         walk->offset);
+    if (header->type > OMEN_RECORD_CHECKPOINT || (header->type == OMEN_RECORD_FILE) != own_place)
+        return omen_fail(err, OMEN_DATA_LOSS,
+                         "%s at offset %" PRIu64 ": a record of type %u does not belong here",
+                         walk->name, walk->offset, header->type);
+    return OMEN_OK;
+}
