@@ -467,6 +467,10 @@ static void tail_of_zeros_is_cut_off(void **state)
     append_range(log, 4, 5);
     expect_range(log, 1, 5);
     omen_log_close(log);
+    log = open_sized(place, OMEN_LOG_FILE_BYTES, &report);
+    assert_int_equal(report.torn_bytes, 0);
+    expect_range(log, 1, 5);
+    omen_log_close(log);
 }
 
 /* The unfinished record may itself contain what looks like an older record: still a torn tail. */
