@@ -1,0 +1,64 @@
+"""What the service tells about a collection, and the names of the metrics."""
+from __future__ import annotations
+
+import dataclasses
+
+from omendb_client.errors import InvalidArgument
+from omendb_client._proto import collection_pb2 as messages
+
+METRICS: dict[str, messages.Metric] = {
+    "l2": messages.METRIC_L2,  # distance in answers: squared Euclidean
+    "cosine": messages.METRIC_COSINE,  # 1 - cosine similarity
+    "ip": messages.METRIC_INNER_PRODUCT,  # -(inner product)
+}
+_METRIC_NAMES = {value: name for name, value in METRICS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """A snapshot of a collection's settings and counters."""
+
+    name: str
+    dim: int
+    metric: str
+    links: int
+    candidates: int
+    probes: int
+    epoch_points: int
+    points: int  # searchable
+    log_position: int  # of the last durable record
+    searchable_position: int  # of the last record that searches see
+    epoch: int
+    memory_bytes: int  # graph, codes and tables, without the originals
+    log_bytes: int
+    kernels: tuple[str, ...]
+    incarnation: bytes
+    graph_hash: str  # hex; empty unless it was asked for
+
+
+def metric_value(metric: str) -> messages.Metric:
+    if metric not in METRICS:
+        raise InvalidArgument(f"metric is {metric!r}, wanted one of {', '.join(METRICS)}")
+    return METRICS[metric]
+
+
+def from_message(message: messages.Collection) -> Collection:
+    config = message.config
+    return Collection(
+        name=message.name,
+        dim=config.dim,
+        metric=_METRIC_NAMES.get(config.metric, str(config.metric)),
+        links=config.links,
+        candidates=config.candidates,
+        probes=config.probes,
+        epoch_points=config.epoch_points,
+        points=message.points,
+        log_position=message.log_position,
+        searchable_position=message.searchable_position,
+        epoch=message.epoch,
+        memory_bytes=message.memory_bytes,
+        log_bytes=message.log_bytes,
+        kernels=tuple(message.kernels),
+        incarnation=message.incarnation,
+        graph_hash=message.graph_hash,
+    )

@@ -1,0 +1,113 @@
+"""The channel and the seven calls: the only file that knows gRPC's names.
+
+Idempotent unary calls are retried by gRPC itself on UNAVAILABLE, four attempts in about two
+seconds. Insert is not: a stream resumes by its session (see insert.py), which gRPC cannot know.
+"""
+from __future__ import annotations
+
+import json
+
+import grpc
+
+from omendb_client import errors
+from omendb_client._proto import collection_pb2 as collection_messages
+from omendb_client._proto import vector_pb2 as vector_messages
+
+_VECTORS = "omendb.v1.VectorService"
+_COLLECTIONS = "omendb.v1.CollectionService"
+_RETRIED = [
+    {"service": _VECTORS, "method": "Search"},
+    {"service": _COLLECTIONS, "method": "GetCollection"},
+    {"service": _COLLECTIONS, "method": "ListCollections"},
+]
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": _RETRIED,
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+_OPTIONS = [
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # Answers with a large k are above gRPC's 4 MiB; what bounds them is how search.py batches.
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # gRPC's own wait between connection attempts grows to two minutes: too long for a server that
+    # is back in a second.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+class Wire:
+    """An open channel. The attributes are grpcio's callables, one per method."""
+
+    def __init__(self, target: str) -> None:
+        self.channel = grpc.insecure_channel(target, options=_OPTIONS)
+        self.search = self._unary(
+            _VECTORS, "Search", vector_messages.SearchRequest, vector_messages.SearchResponse
+        )
+        # Requests of Insert go in as bytes: a chunk is encoded once and may be sent twice.
+        self.insert = self.channel.stream_stream(
+            f"/{_VECTORS}/Insert",
+            request_serializer=None,
+            response_deserializer=vector_messages.InsertResponse.FromString,
+        )
+        self.create_collection = self._collection("Create")
+        self.get_collection = self._collection("Get")
+        self.list_collections = self._collection("List", "Collections")
+        self.delete_collection = self._collection("Delete")
+        # One field in each direction: a string 1 and an enum 1, written and read by hand.
+        self.health_check = self.channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=_health_request,
+            response_deserializer=_health_status,
+        )
+
+    def _unary(self, service, method, request, response):
+        return self.channel.unary_unary(
+            f"/{service}/{method}",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+
+    def _collection(self, verb: str, noun: str = "Collection"):
+        name = verb + noun
+        request = getattr(collection_messages, f"{name}Request")
+        response = getattr(collection_messages, f"{name}Response")
+        return self._unary(_COLLECTIONS, name, request, response)
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+def call(method, request, timeout: float | None):
+    """Calls a unary method; failures come as OmenError."""
+    try:
+        return method(request, timeout=timeout)
+    except grpc.RpcError as error:
+        raise errors.from_rpc(error) from None
+
+
+_HEALTH = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
+
+
+def _health_request(service: str) -> bytes:
+    name = service.encode("utf-8")
+    if len(name) > 127:
+        raise errors.InvalidArgument(f"service name of {len(name)} bytes, at most 127")
+    return bytes([0x0A, len(name)]) + name if name else b""
+
+
+def _health_status(message: bytes) -> str:
+    return _HEALTH.get(message[1] if message[:1] == b"\x08" and len(message) > 1 else 0, "UNKNOWN")

@@ -1,0 +1,287 @@
+"""The insert stream of the Python client in bad moments, against a scripted server."""
+import itertools
+import threading
+
+import grpc
+import numpy as np
+import pytest
+from omendb_client import (
+    Aborted,
+    Client,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
+from scripted_server import REFUSED_ID
+
+ROWS = 500  # ten chunks of 50
+CHUNKS = 10
+
+
+def rows(count=ROWS, dim=8, seed=7):
+    vectors = np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
+    return np.arange(100, 100 + count, dtype=np.uint64), vectors
+
+
+def stored(server):
+    """What arrived, as arrays in the order of arrival."""
+    numbers = np.array([number for number, _ in server.rows], dtype=np.uint64)
+    return numbers, np.array([vector for _, vector in server.rows])
+
+
+def test_rows_arrive_whole_in_order_and_in_chunks_below_the_limit(scripted):
+    server = scripted()
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        result = client.insert("words", ids, vectors)
+    numbers, values = stored(server)
+    assert (numbers == ids).all() and (values == vectors).all()
+    assert server.seqs == [list(range(1, CHUNKS + 1))]
+    assert result.inserted == ROWS and result.errors == []
+    assert result.log_position == CHUNKS + 1
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, ">f4", np.int32])
+def test_vectors_of_any_number_type_arrive_as_their_float32_values(scripted, kind):
+    server = scripted()
+    ids, vectors = rows(60)
+    vectors = (vectors * 100).astype(kind)
+    with Client(server.target) as client:
+        client.insert("words", ids, vectors)
+    assert (stored(server)[1] == vectors.astype(np.float32)).all()
+
+
+def test_rows_of_a_strided_array_and_ids_of_a_list_arrive_unchanged(scripted):
+    server = scripted()
+    ids, vectors = rows(120, dim=16)
+    with Client(server.target) as client:
+        client.insert("words", [int(number) for number in ids], vectors[:, ::2])
+    numbers, values = stored(server)
+    assert (numbers == ids).all() and (values == vectors[:, ::2]).all()
+
+
+@pytest.mark.parametrize("forget", [0, 1, 2])
+@pytest.mark.parametrize("unacknowledged", [0, 1, 2])
+def test_a_broken_connection_loses_and_doubles_nothing(scripted, forget, unacknowledged):
+    server = scripted(cut_after=[4, 3, 2], forget=forget, unacknowledged=unacknowledged)
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        result = client.insert("words", ids, vectors)
+    numbers, values = stored(server)
+    assert (numbers == ids).all() and (values == vectors).all()
+    assert result.inserted == ROWS
+    assert len(server.opens) == 4 and len(set(server.opens)) == 1, "one session, four connections"
+
+
+def test_a_resumed_stream_sends_from_where_the_server_wants(scripted):
+    server = scripted(cut_after=[6], forget=2, unacknowledged=1)  # 4 is durable, 5 and 6 lost
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        client.insert("words", ids, vectors)
+    assert server.seqs == [[1, 2, 3, 4, 5, 6], [5, 6, 7, 8, 9, 10]]
+
+
+def test_a_server_that_is_loading_is_waited_for(scripted):
+    server = scripted(refuse_open=[grpc.StatusCode.UNAVAILABLE] * 2)
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        assert client.insert("words", ids, vectors).inserted == ROWS
+    assert len(server.opens) == 3
+
+
+def test_retrying_ends_when_nothing_becomes_durable_for_long_enough(scripted):
+    server = scripted(refuse_open=[None] + [grpc.StatusCode.UNAVAILABLE] * 1000, cut_after=[1],
+                      forget=1)
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        with pytest.raises(Unavailable) as caught:
+            client.insert("words", ids, vectors, retry_seconds=0.5)
+    assert caught.value.reason == "SCRIPTED"
+
+
+def test_a_refusal_to_open_is_raised_at_once_with_its_reason(scripted):
+    server = scripted(refuse_open=[grpc.StatusCode.NOT_FOUND])
+    with Client(server.target) as client:
+        with pytest.raises(NotFound) as caught:
+            client.insert("nowhere", *rows())
+    assert caught.value.reason == "SCRIPTED"
+    assert caught.value.message == "refused on cue"
+    assert len(server.opens) == 1
+
+
+def test_a_session_taken_over_by_another_stream_is_not_taken_back(scripted):
+    server = scripted(refuse_open=[None, grpc.StatusCode.ABORTED], cut_after=[3])
+    with Client(server.target) as client:
+        with pytest.raises(Aborted):
+            client.insert("words", *rows())
+    assert len(server.opens) == 2
+
+
+def test_a_server_that_forgot_acknowledged_chunks_is_data_loss(scripted):
+    server = scripted(cut_after=[6], next_seq_lie=2, forget=1)
+    with Client(server.target) as client:
+        with pytest.raises(DataLoss, match="wants chunk 2 next"):
+            client.insert("words", *rows())
+
+
+def test_a_collection_made_again_meanwhile_gets_none_of_the_old_rows(scripted):
+    server = scripted(cut_after=[6], incarnations=[b"a" * 16, b"b" * 16])
+    with Client(server.target) as client:
+        with pytest.raises(Aborted, match="deleted and created again"):
+            client.insert("words", *rows())
+    assert server.seqs[1] == []
+
+
+def test_item_errors_carry_the_index_in_the_callers_arrays(scripted):
+    server = scripted()
+    ids, vectors = rows()
+    ids[[0, 49, 50, 320, 499]] = REFUSED_ID
+    with Client(server.target) as client:
+        result = client.insert("words", ids, vectors)
+    assert [error.index for error in result.errors] == [0, 49, 50, 320, 499]
+    assert {(error.id, error.reason) for error in result.errors} == {(13, "ALREADY_EXISTS")}
+    assert result.inserted == ROWS - 5
+    with pytest.raises(Exception, match="5 points were refused, the first at index 0 with id 13"):
+        result.raise_for_errors()
+
+
+def test_item_errors_count_over_several_adds(scripted):
+    server = scripted()
+    ids, vectors = rows()
+    ids[[70, 130]] = REFUSED_ID
+    with Client(server.target) as client, client.insert_stream("words") as stream:
+        for begin in range(0, ROWS, 60):
+            stream.add(ids[begin:begin + 60], vectors[begin:begin + 60])
+        stream.flush()
+        assert [error.index for error in stream.errors] == [70, 130]
+
+
+def test_the_window_stops_a_writer_whose_chunks_are_not_acknowledged(scripted):
+    server = scripted(acknowledge=False, credit_bytes=6000)  # three chunks of about 1,750 bytes
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        stream = client.insert_stream("words")
+        writer = threading.Thread(target=stream.add, args=(ids, vectors), daemon=True)
+        writer.start()
+        while stream.progress.added < 150:
+            writer.join(0.01)
+        writer.join(0.3)
+        assert writer.is_alive(), "the writer had to wait"
+        assert stream.progress.added == 150
+        server.release.set()
+        writer.join(10)
+        assert not writer.is_alive()
+        stream.close()
+    assert (stored(server)[0] == ids).all()
+
+
+def test_progress_only_grows_and_ends_at_the_total(scripted):
+    server = scripted(cut_after=[4])
+    seen = []
+    with Client(server.target) as client:
+        client.insert("words", *rows(), progress=seen.append)
+    for earlier, later in itertools.pairwise(seen):
+        assert earlier.added <= later.added
+        assert earlier.durable <= later.durable
+        assert earlier.searchable <= later.searchable
+    last = seen[-1]
+    assert (last.added, last.durable, last.searchable, last.total) == (ROWS, ROWS, ROWS, ROWS)
+
+
+def test_a_flush_that_takes_too_long_leaves_the_stream_usable(scripted):
+    server = scripted(acknowledge=False)
+    ids, vectors = rows(50)
+    with Client(server.target) as client, client.insert_stream("words") as stream:
+        stream.add(ids, vectors)
+        with pytest.raises(DeadlineExceeded):
+            stream.flush(timeout=0.1)
+        server.release.set()
+        stream.flush(timeout=10)
+        assert stream.progress.durable == 50
+
+
+def test_a_session_goes_on_in_another_stream(scripted):
+    server = scripted()
+    ids, vectors = rows()
+    session = bytes(range(16))
+    with Client(server.target) as client:
+        with client.insert_stream("words", session_id=session) as stream:
+            stream.add(ids[:100], vectors[:100])
+        with client.insert_stream("words", session_id=session) as stream:
+            assert stream.next_seq == 3
+            stream.add(ids[100:], vectors[100:])
+    assert (stored(server)[0] == ids).all()
+
+
+def test_a_stream_left_by_an_exception_does_not_wait_for_the_server(scripted):
+    server = scripted(acknowledge=False)
+    with Client(server.target) as client:
+        with pytest.raises(ZeroDivisionError):
+            with client.insert_stream("words") as stream:
+                stream.add(*rows(50))
+                raise ZeroDivisionError
+        with pytest.raises(FailedPrecondition):
+            stream.add(*rows(50))
+
+
+@pytest.mark.parametrize("ids, vectors, message", [
+    ([1], np.zeros(8), r"vectors has shape \(8,\)"),
+    ([1, 2], np.zeros((1, 8)), r"ids has shape \(2,\), wanted \[1\]"),
+    ([-5], np.zeros((1, 8)), "ids has -5"),
+    ([1.5], np.zeros((1, 8)), "ids has type float64"),
+    (["a"], np.zeros((1, 8)), "ids has type"),
+    ([1], np.array([["x"] * 8]), "vectors has type"),
+    ([1], np.zeros((1, 9)), "vectors have 9 components, collection 'words' has 8"),
+])
+def test_arrays_that_cannot_be_rows_are_refused_before_anything_is_sent(
+        scripted, ids, vectors, message):
+    server = scripted()
+    with Client(server.target) as client:
+        with pytest.raises(InvalidArgument, match=message):
+            client.insert("words", ids, vectors)
+    assert server.rows == []
+
+
+def test_an_address_without_a_server_is_unavailable():
+    with Client("127.0.0.1:1") as client:
+        with pytest.raises(Unavailable):
+            client.insert("words", *rows(), retry_seconds=0.3)
+        with pytest.raises(Unavailable):
+            client.health()
+
+
+def test_many_queries_are_cut_into_requests_and_joined_in_order(scripted):
+    server = scripted()
+    ids, vectors = rows(2500)
+    with Client(server.target) as client:
+        client.insert("words", ids, vectors)
+        result = client.search("words", vectors, k=3)
+    assert sorted(server.search_sizes) == [452, 1024, 1024]
+    assert (result.ids[:, 0] == ids).all()
+    assert result.ids.dtype == np.uint64 and result.distances.dtype == np.float32
+    assert (result.distances[:, 0] == 0).all()
+    assert result.server_seconds == pytest.approx(0.003)
+    assert result.exact.all() and (result.visited == 2500).all()
+
+
+def test_missing_hits_are_padded_and_counted(scripted):
+    server = scripted()
+    ids, vectors = rows(2)
+    with Client(server.target) as client:
+        client.insert("words", ids, vectors)
+        result = client.search("words", vectors[0], k=4)
+    assert result.ids.tolist() == [[100, 101, 2**64 - 1, 2**64 - 1]]
+    assert np.isinf(result.distances[0, 2:]).all()
+    assert result.counts.tolist() == [2] and result.shortfall.tolist() == [1]
+
+
+def test_a_failing_batch_fails_the_search_with_the_servers_words(scripted):
+    server = scripted()
+    with Client(server.target) as client:
+        with pytest.raises(InvalidArgument) as caught:
+            client.search("words", np.zeros((3000, 5)))
+    assert caught.value.reason == "DIMENSION_MISMATCH"
+    assert caught.value.message == "columns.dim is 5, wanted 8"
