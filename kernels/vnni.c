@@ -204,19 +204,21 @@ INLINE void dot_block(const struct corner *all, size_t points)
 
 /* ---- packing ------------------------------------------------------------------------------- */
 
+INLINE __m128i load_quarter(const uint8_t *from)
+{
+    return _mm_loadu_si128((const __m128i_u *)from);
+}
+
 /* Sixteen bytes (four words) at `at` of the codes k, k + 4, k + 8 and k + 12, one in each quarter
- * of a register, as signed bytes. */
+ * of a register. A broadcast under a mask is a load and a blend, where an insertion is a shuffle.
+ */
 INLINE __m512i four_codes(const uint8_t *const *codes, size_t k, size_t at)
 {
-    __m512i quarters = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i_u *)(codes[k] + at)));
+    __m512i quarters = _mm512_broadcast_i32x4(load_quarter(codes[k] + at));
 
-    quarters =
-        _mm512_inserti32x4(quarters, _mm_loadu_si128((const __m128i_u *)(codes[k + 4] + at)), 1);
-    quarters =
-        _mm512_inserti32x4(quarters, _mm_loadu_si128((const __m128i_u *)(codes[k + 8] + at)), 2);
-    quarters =
-        _mm512_inserti32x4(quarters, _mm_loadu_si128((const __m128i_u *)(codes[k + 12] + at)), 3);
-    return _mm512_xor_si512(quarters, _mm512_set1_epi8((char)OMEN_CODE_ZERO));
+    quarters = _mm512_mask_broadcast_i32x4(quarters, 0x00f0, load_quarter(codes[k + 4] + at));
+    quarters = _mm512_mask_broadcast_i32x4(quarters, 0x0f00, load_quarter(codes[k + 8] + at));
+    return _mm512_mask_broadcast_i32x4(quarters, 0xf000, load_quarter(codes[k + 12] + at));
 }
 
 /* Writes four words of a group, transposed, and returns `sum` with their bytes added for each
@@ -226,7 +228,7 @@ INLINE __m512i four_codes(const uint8_t *const *codes, size_t k, size_t at)
 INLINE __m512i pack_four_words(const uint8_t *const *codes, size_t at, __mmask16 keep, int8_t *out,
                                __m512i sum)
 {
-    const __m512i ones = _mm512_set1_epi8(1);
+    const __m512i ones = _mm512_set1_epi8(1), offset = _mm512_set1_epi8((char)OMEN_CODE_ZERO);
     __m512i a = four_codes(codes, 0, at), b = four_codes(codes, 1, at);
     __m512i c = four_codes(codes, 2, at), d = four_codes(codes, 3, at);
     __m512i ab_low = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
@@ -239,35 +241,42 @@ INLINE __m512i pack_four_words(const uint8_t *const *codes, size_t at, __mmask16
     };
 
     for (size_t w = 0; w < 4; w++) {
-        words[w] = _mm512_maskz_mov_epi32(keep, words[w]);
-        _mm512_storeu_si512(out + w * LINE, words[w]);
-        sum = _mm512_dpbusd_epi32(sum, ones, words[w]);
+        __m512i word = _mm512_maskz_xor_epi32(keep, words[w], offset);
+        _mm512_storeu_si512(out + w * LINE, word);
+        sum = _mm512_dpbusd_epi32(sum, ones, word);
     }
     return sum;
+}
+
+/* Packs one group. Not inlined, so that the sixteen pointers stay in memory: there are not enough
+ * registers for them, and the compiler would move them in and out. */
+static __attribute__((noinline)) void pack_group(const uint8_t *const *codes, __mmask16 keep,
+                                                 size_t stride, int8_t *out, int32_t *bias)
+{
+    __m512i sum = _mm512_setzero_si512();
+
+    for (size_t at = 0; at < stride; at += 16)
+        sum = pack_four_words(codes, at, keep, out + at * OMEN_PACK_GROUP, sum);
+    _mm512_storeu_si512(bias, _mm512_slli_epi32(sum, 7)); /* times OMEN_CODE_ZERO */
 }
 
 void omen_pack_i8_any_vnni(const uint8_t *const *codes, size_t count, size_t stride, int8_t *packed,
                            int32_t *bias)
 {
-    for (size_t m = 0; m < count; m += OMEN_PACK_GROUP) {
-        const size_t here = count - m < OMEN_PACK_GROUP ? count - m : OMEN_PACK_GROUP;
-        const size_t after = m + OMEN_PACK_GROUP;
-        const size_t ahead = count <= after                    ? 0
-                             : count - after < OMEN_PACK_GROUP ? count - after
-                                                               : OMEN_PACK_GROUP;
-        const uint8_t *group[OMEN_PACK_GROUP];
-        __m512i sum = _mm512_setzero_si512();
+    size_t m = 0;
 
+    for (; m + OMEN_PACK_GROUP <= count; m += OMEN_PACK_GROUP) {
+        for (size_t next = m + OMEN_PACK_GROUP; next < count && next < m + 2 * OMEN_PACK_GROUP;
+             next++)
+            prefetch_code(codes[next], stride);
+        pack_group(codes + m, 0xffff, stride, packed + m * stride, bias + m);
+    }
+    if (m < count) {
+        const uint8_t *last[OMEN_PACK_GROUP];
         for (size_t k = 0; k < OMEN_PACK_GROUP; k++)
-            group[k] = codes[m + (k < here ? k : 0)];
-        for (size_t at = 0; at < stride; at += 16) {
-            if (at % LINE == 0)
-                for (size_t k = 0; k < ahead; k++)
-                    _mm_prefetch((const char *)(codes[after + k] + at), _MM_HINT_T0);
-            sum = pack_four_words(group, at, (__mmask16)((1u << here) - 1),
-                                  packed + m * stride + at * OMEN_PACK_GROUP, sum);
-        }
-        _mm512_storeu_si512(bias + m, _mm512_slli_epi32(sum, 7)); /* times OMEN_CODE_ZERO */
+            last[k] = codes[m + k < count ? m + k : m]; /* any code will do, `keep` zeroes it */
+        pack_group(last, (__mmask16)((1u << (count - m)) - 1), stride, packed + m * stride,
+                   bias + m);
     }
 }
 
