@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Refuses includes that go up a layer or around a door, and sources that no CMakeLists.txt names.
+
+    ci/check_layers.py [ROOT]
+
+kernels <- engine <- service. Another folder is entered through its own header alone
+(kernels/kernels.h, engine/engine.h); tests of a folder may look inside it. gRPC is known to one
+file, generated protobuf code to the service's adapters.
+"""
+import pathlib
+import re
+import sys
+
+ORDER = ["kernels", "engine", "service"]
+# Which layer's private headers the tests of a folder may use.
+TESTED = {"kernels": "kernels", "engine": "engine", "durability": "engine", "service": "service"}
+# The files of service/ that translate between messages and the engine's structs.
+ADAPTERS = re.compile(r"(decode|reply|wire|insert|search|collections|health|reflection)\.[ch]")
+INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.M)
+GENERATED = re.compile(r"\.pb(-c)?\.h$|^pb(_\w+)?\.h$|^(google/)?protobuf-c/")
+GRPC = re.compile(r"^grpc(\+\+|pp)?/")
+SOCKETS = re.compile(r"^(sys/socket|sys/un|netdb|arpa/inet|netinet/\w+)\.h$")
+# The kernels are pure functions: no files, no threads, no allocation.
+IMPURE = re.compile(r"^(stdio|stdlib|unistd|fcntl|pthread|threads|malloc|mimalloc|sys/mman)\.h$")
+
+
+def sources(root, folder, patterns):
+    for pattern in patterns:
+        for path in sorted((root / folder).rglob(pattern)):
+            if "build" not in path.relative_to(root).parts[:-1]:
+                yield path
+
+
+def includes(path):
+    """(quoted, name) of each include; the name of a file that a comment quotes is not one."""
+    text = re.sub(r"/\*.*?\*/", "", path.read_text(errors="replace"), flags=re.S)
+    return [(mark == '"', name) for mark, name in INCLUDE.findall(text)]
+
+
+def check_direction(root, path, here, inside):
+    """`here`: the highest layer that may be used; `inside`: the one whose private headers may."""
+    where = path.relative_to(root)
+    for quoted, name in includes(path):
+        folder, _, rest = name.partition("/")
+        if quoted and not rest and not GENERATED.search(name):
+            beside = (path.parent / name).is_file() and where.parts[0] not in ORDER
+            if not beside:
+                yield f'{where}: write "{path.parent.name}/{name}", with its folder'
+        if folder not in ORDER or folder == inside:
+            continue
+        if ORDER.index(folder) > ORDER.index(here):
+            yield f"{where}: {here} may not look up into {folder} ({name})"
+        elif rest != f"{folder}.h":
+            yield f"{where}: enter {folder} through {folder}/{folder}.h, not {name}"
+
+
+def check_foreign(root, path, layer):
+    """What a layer must not know of the world."""
+    where = path.relative_to(root)
+    for _, name in includes(path):
+        if layer != "service" and (GRPC.search(name) or GENERATED.search(name)):
+            yield f"{where}: {layer} knows no gRPC and no protobuf ({name})"
+        if layer != "service" and SOCKETS.search(name):
+            yield f"{where}: {layer} knows no sockets ({name})"
+        if layer == "kernels" and IMPURE.search(name):
+            yield f"{where}: kernels know no files, threads or allocation ({name})"
+        if layer == "service" and GENERATED.search(name) and not ADAPTERS.fullmatch(path.name):
+            yield f"{where}: only the adapters include generated or protobuf headers ({name})"
+
+
+def check_grpc_door(root):
+    users = {path.relative_to(root) for path in sources(root, "service", ["*.c", "*.h"])
+             if any(GRPC.search(name) for _, name in includes(path))}
+    if len(users) > 1:
+        names = ", ".join(str(user) for user in sorted(users))
+        yield f"gRPC's headers belong to one file of service/, not to {names}"
+
+
+def check_listed(root):
+    """A file that no list names is neither built nor tested, and nobody notices."""
+    for folder in [*ORDER, "proto", "tests", "bench"]:
+        for path in sources(root, folder, ["*.c", "*.S"]):
+            if not any(is_named(root / parent / "CMakeLists.txt", path)
+                       for parent in path.relative_to(root).parents):
+                yield f"{path.relative_to(root)}: no CMakeLists.txt names it"
+
+
+def is_named(listing, path):
+    if not listing.is_file():
+        return False
+    words = re.sub(r"#.*", "", listing.read_text())
+    name = path.relative_to(listing.parent).as_posix()
+    return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", words) is not None
+
+
+def check(root):
+    bad = []
+    for layer in ORDER:
+        for path in sources(root, layer, ["*.c", "*.h"]):
+            bad += check_direction(root, path, layer, layer)
+            bad += check_foreign(root, path, layer)
+    for path in sources(root, "tests", ["*.c", "*.h"]):
+        folder = path.relative_to(root).parts[1]
+        tested = TESTED.get(folder, "service")
+        bad += check_direction(root, path, tested, TESTED.get(folder))
+    for path in sources(root, "bench", ["*.c", "*.h"]):
+        bad += check_direction(root, path, "service", None)
+    bad += check_grpc_door(root)
+    bad += check_listed(root)
+    return bad
+
+
+def main():
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1])
+    bad = check(root.resolve())
+    for line in bad:
+        print(line)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""ci/run_areas.py counts what ran, and takes neither a crash nor silence for success."""
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+CI = pathlib.Path(__file__).resolve().parents[2] / "ci"
+sys.path.insert(0, str(CI))
+import run_areas  # noqa: E402
+
+PROJECT = """cmake_minimum_required(VERSION 3.25)
+project(sample NONE)
+enable_testing()
+add_test(NAME good COMMAND cat ${CMAKE_SOURCE_DIR}/good.tap)
+add_test(NAME plain COMMAND true)
+add_test(NAME bad COMMAND sh -c "cat ${CMAKE_SOURCE_DIR}/bad.tap; exit 1")
+add_test(NAME skips COMMAND sh -c "echo no tool; exit 77")
+set_tests_properties(skips PROPERTIES SKIP_RETURN_CODE 77)
+add_test(NAME absent COMMAND ${CMAKE_BINARY_DIR}/was_not_built)
+"""
+# More than ctest keeps of an output if nobody asks for all of it.
+MANY = "".join(f"ok {i} - case_{i}\n" for i in range(1, 2001))
+
+
+def counted(status, output):
+    counts = run_areas.count_ctest(status, output)
+    return counts.passed, counts.failed, counts.skipped
+
+
+class Counting(unittest.TestCase):
+    def test_each_tap_line_is_a_case(self):
+        self.assertEqual(counted("run", "1..3\nok 1 - a\nok 2 - b # SKIP no AVX\nok 3 - c\n"),
+                         (2, 0, 1))
+        self.assertEqual(counted("fail", "1..2\nok 1 - a\nnot ok 2 - b\n# why\n"), (1, 1, 0))
+
+    def test_test_without_tap_is_one_case(self):
+        self.assertEqual(counted("run", "all is well\n"), (1, 0, 0))
+        self.assertEqual(counted("fail", "it is not\n"), (0, 1, 0))
+
+    def test_crash_after_good_cases_is_a_failure(self):
+        self.assertEqual(counted("fail", "1..3\nok 1 - a\n"), (1, 1, 0))
+
+    def test_talk_about_ok_is_no_case(self):
+        self.assertEqual(counted("run", "# ok 1 - no\nokay 2\nthis is ok 3\n"), (1, 0, 0))
+
+    def test_closing_line_names_skips_only_if_there_are_any(self):
+        self.assertEqual(str(run_areas.Counts(3, 1, 0)), "3 passed, 1 failed")
+        self.assertEqual(str(run_areas.Counts(3, 0, 2)), "3 passed, 0 failed, 2 skipped")
+
+
+class Running(unittest.TestCase):
+    def test_real_ctest_is_read_to_the_last_case(self):
+        root = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, root)
+        (root / "CMakeLists.txt").write_text(PROJECT)
+        (root / "good.tap").write_text("1..2000\n" + MANY)
+        (root / "bad.tap").write_text("1..2\nok 1 - a\nnot ok 2 - b\n# 3 != 4\n")
+        subprocess.run(["cmake", "-S", str(root), "-B", str(root / "build")], check=True,
+                       capture_output=True)
+        runner = run_areas.Runner(["kernels"], False)
+        junit = root / "junit.xml"
+        done = subprocess.run(runner.ctest_command(root / "build", junit), capture_output=True,
+                              check=False)
+        self.assertNotEqual(done.returncode, 0)
+        counts, told = run_areas.read_ctest(junit)
+        self.assertEqual((counts.passed, counts.failed, counts.skipped), (2002, 2, 1))
+        text = "".join(told)
+        self.assertIn("# 3 != 4", text)
+        self.assertIn("no tool", text)
+        self.assertIn("absent", text)
+
+    def test_pytest_file_is_read(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
+            file.write('<testsuites><testsuite errors="1" failures="2" skipped="3" tests="10"/>'
+                       "</testsuites>")
+            file.flush()
+            counts = run_areas.read_pytest(file.name)
+        self.assertEqual((counts.passed, counts.failed, counts.skipped), (4, 3, 3))
+
+
+if __name__ == "__main__":
+    unittest.main()
