@@ -272,7 +272,7 @@ float omen_max_abs_f32_any_avx512(const float *x, size_t dim)
         max_b = _mm512_max_epi32(max_b, _mm512_and_si512(b, magnitude));
     }
     for (; at < dim; at += LANES_ZMM) {
-        __mmask16 some = dim - at < LANES_ZMM ? (__mmask16)((1u << (dim - at)) - 1) : 0xffff;
+        __mmask16 some = (__mmask16)(dim - at < LANES_ZMM ? (1u << (dim - at)) - 1 : 0xffffu);
         __m512i a = _mm512_maskz_loadu_epi32(some, x + at);
         max_a = _mm512_max_epi32(max_a, _mm512_and_si512(a, magnitude));
     }
