@@ -1,0 +1,255 @@
+"""The Python client against the real server: every call, its limits, and a server that dies."""
+import threading
+
+import numpy as np
+import pytest
+from omendb_client import (
+    AlreadyExists,
+    Client,
+    InvalidArgument,
+    NotFound,
+)
+
+
+def gaussian(count, dim, seed):
+    return np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
+
+
+# ---- collections ------------------------------------------------------------------------------
+
+
+def test_a_collection_is_described_as_it_was_created(client, collection):
+    made = client.create_collection(collection, dim=24, metric="l2", links=8, epoch_points=500)
+    assert (made.name, made.dim, made.metric) == (collection, 24, "l2")
+    assert (made.links, made.epoch_points, made.points) == (8, 500, 0)
+    got = client.get_collection(collection)
+    assert got.incarnation == made.incarnation and len(got.incarnation) == 16
+    assert collection in [entry.name for entry in client.list_collections()]
+
+
+def test_a_collection_of_a_taken_name_is_refused(client, collection):
+    client.create_collection(collection, dim=4)
+    with pytest.raises(AlreadyExists) as caught:
+        client.create_collection(collection, dim=4)
+    assert caught.value.reason == "COLLECTION_EXISTS"
+
+
+def test_a_deleted_collection_is_gone_and_its_name_free(client, collection):
+    first = client.create_collection(collection, dim=4)
+    client.delete_collection(collection)
+    with pytest.raises(NotFound) as caught:
+        client.get_collection(collection)
+    assert caught.value.reason == "COLLECTION_NOT_FOUND"
+    assert client.create_collection(collection, dim=4).incarnation != first.incarnation
+
+
+@pytest.mark.parametrize("arguments, field", [
+    ({"dim": 0}, "dim"), ({"dim": 5000}, "dim"), ({"dim": -1}, "dim"),
+    ({"dim": 8, "metric": "manhattan"}, "metric"), ({"dim": 8, "links": 99}, "links"),
+])
+def test_settings_out_of_range_are_refused_with_the_name_of_the_field(
+        client, collection, arguments, field):
+    with pytest.raises(InvalidArgument, match=field):
+        client.create_collection(collection, **arguments)
+
+
+# ---- insert and search ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_an_exact_search_answers_with_the_distances_of_the_metric(client, collection, metric):
+    data, queries = gaussian(3000, 40, 1), gaussian(50, 40, 2)
+    client.create_collection(collection, dim=40, metric=metric)
+    client.insert(collection, np.arange(3000) + 2**40, data)
+    found = client.search(collection, queries, k=7, exact=True)
+    true = {
+        "l2": lambda: ((queries[:, None] - data[None]) ** 2).sum(axis=2),
+        "ip": lambda: -(queries @ data.T),
+        "cosine": lambda: 1 - (queries / np.linalg.norm(queries, axis=1, keepdims=True))
+        @ (data / np.linalg.norm(data, axis=1, keepdims=True)).T,
+    }[metric]()
+    order = np.argsort(true, axis=1)[:, :7]
+    assert (found.ids == order + 2**40).all()
+    assert np.allclose(found.distances, np.take_along_axis(true, order, axis=1), atol=1e-4)
+    assert found.exact.all() and (found.ef == 0).all() and (found.counts == 7).all()
+
+
+def test_real_vectors_streamed_in_are_found_by_the_graph(client, collection, words):
+    held = np.random.default_rng(3).choice(len(words), 200, replace=False)
+    kept = np.setdiff1d(np.arange(len(words)), held)[:8000]
+    client.create_collection(collection, dim=384, metric="cosine")
+    result = client.insert(collection, kept, words[kept])
+    assert result.inserted == 8000 and not result.errors
+    found = client.search(collection, words[held], k=10, ef=200)
+    similarity = words[held] @ words[kept].T
+    threshold = np.sort(similarity, axis=1)[:, -10]
+    hits = np.einsum("qkd,qd->qk", words[found.ids.astype(np.int64)], words[held])
+    recall = (hits >= threshold[:, None] - 1e-5).mean()
+    assert recall >= 0.95
+    assert not found.exact.any() and (found.ef == 200).all()
+    assert found.visited.max() < 4000, "the graph was walked, not scanned"
+
+
+def test_bad_rows_are_reported_with_their_index_and_the_others_go_in(client, collection):
+    data = gaussian(1000, 12, 4)
+    data[17, 3] = np.nan
+    data[500] = 0
+    ids = np.arange(1000)
+    ids[900] = 5
+    client.create_collection(collection, dim=12, metric="cosine")
+    result = client.insert(collection, ids, data)
+    assert {(error.index, error.reason) for error in result.errors} == {
+        (17, "NOT_FINITE"), (500, "ZERO_VECTOR"), (900, "ALREADY_EXISTS")}
+    assert result.inserted == 997
+    assert client.get_collection(collection).points == 997
+
+
+def test_the_largest_and_smallest_ids_come_back_unchanged(client, collection):
+    ids = np.array([0, 1, 2**63, 2**64 - 2, 2**64 - 1], dtype=np.uint64)
+    data = np.eye(5, dtype=np.float32)
+    client.create_collection(collection, dim=5, metric="l2")
+    client.insert(collection, ids, data)
+    assert (client.search(collection, data, k=1).ids[:, 0] == ids).all()
+
+
+@pytest.mark.parametrize("dim", [1, 3, 4096])
+def test_chunks_of_the_smallest_and_largest_dimension_fit(client, collection, dim):
+    count = 9000 if dim < 10 else 100
+    data = gaussian(count, dim, 5)
+    client.create_collection(collection, dim=dim, metric="l2")
+    result = client.insert(collection, np.arange(count), data)
+    assert result.inserted == count and not result.errors
+    found = client.search(collection, data[-20:], k=1, exact=True)
+    assert (found.distances[:, 0] == 0).all()
+
+
+def test_durable_rows_become_searchable_shortly_after(client, collection):
+    data = gaussian(2000, 16, 6)
+    client.create_collection(collection, dim=16, metric="l2")
+    result = client.insert(collection, np.arange(2000), data, wait="durable")
+    assert result.inserted == 2000
+    for _ in range(10_000):
+        state = client.get_collection(collection)
+        assert state.log_position >= result.log_position
+        if state.searchable_position >= result.log_position:
+            break
+    assert state.points == 2000
+
+
+def test_a_flush_makes_rows_findable_while_the_stream_stays_open(client, collection):
+    data = gaussian(300, 16, 7)
+    client.create_collection(collection, dim=16, metric="l2")
+    with client.insert_stream(collection) as stream:
+        for begin in range(0, 300, 100):
+            stream.add(np.arange(begin, begin + 100), data[begin:begin + 100])
+            stream.flush("searchable", timeout=30)
+            found = client.search(collection, data[begin:begin + 100], k=1)
+            assert (found.ids[:, 0] == np.arange(begin, begin + 100)).all()
+
+
+def test_several_streams_write_one_collection_at_once(client, collection):
+    data = gaussian(4000, 32, 8)
+    client.create_collection(collection, dim=32, metric="l2")
+    results = []
+
+    def write(part):
+        ids = np.arange(part, 4000, 4)
+        results.append(client.insert(collection, ids, data[ids]))
+
+    writers = [threading.Thread(target=write, args=(part,)) for part in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert sum(result.inserted for result in results) == 4000
+    found = client.search(collection, data, k=1, exact=True)
+    assert (found.ids[:, 0] == np.arange(4000)).all()
+
+
+def test_a_search_beyond_every_limit_of_a_request_is_batched(client, collection):
+    data = gaussian(12_000, 8, 9)
+    client.create_collection(collection, dim=8, metric="l2")
+    client.insert(collection, np.arange(12_000), data)
+    found = client.search(collection, data[:3000], k=1, ef=64)
+    assert len(found) == 3000
+    wide = client.search(collection, data[:3], k=10_000, timeout=60)
+    assert wide.ids.shape == (3, 10_000) and (wide.counts == 10_000).all()
+    assert (np.diff(wide.distances, axis=1) >= 0).all()
+
+
+def test_too_few_points_are_a_shortfall_of_the_collection(client, collection):
+    client.create_collection(collection, dim=4, metric="l2")
+    empty = client.search(collection, np.zeros(4), k=3)
+    assert empty.counts.tolist() == [0]
+    client.insert(collection, [8, 9], np.eye(4)[:2])
+    found = client.search(collection, np.zeros(4), k=3)
+    assert found.counts.tolist() == [2] and found.shortfall.tolist() == [1]
+    assert found.ids[0, :2].tolist() == [8, 9], "equal distances ascend by id"
+
+
+@pytest.mark.parametrize("arguments, reason", [
+    ({"queries": np.zeros((2, 5))}, "DIMENSION_MISMATCH"),
+    ({"queries": np.full((1, 8), np.nan)}, "NOT_FINITE"),
+    ({"queries": np.zeros((1, 8)), "k": 10_001}, "BAD_LIMIT"),
+    ({"queries": np.zeros((1, 8)), "k": 0}, "BAD_LIMIT"),
+])
+def test_bad_searches_are_refused_with_a_reason(client, collection, arguments, reason):
+    client.create_collection(collection, dim=8, metric="l2")
+    with pytest.raises(InvalidArgument) as caught:
+        client.search(collection, **arguments)
+    assert caught.value.reason == reason
+
+
+def test_calls_on_an_unknown_collection_are_not_found(client, collection):
+    calls = [
+        lambda: client.search(collection, np.zeros(4)),
+        lambda: client.insert(collection, [1], np.zeros((1, 4))),
+        lambda: client.get_collection(collection),
+        lambda: client.delete_collection(collection),
+    ]
+    for call in calls:
+        with pytest.raises(NotFound) as caught:
+            call()
+        assert caught.value.reason == "COLLECTION_NOT_FOUND"
+
+
+def test_a_serving_server_says_so(client):
+    assert client.health() == "SERVING"
+
+
+# ---- a server that dies -----------------------------------------------------------------------
+
+
+def test_an_insert_outlives_a_server_killed_in_its_middle(server, words):
+    """Every row is there once the restarted server has answered, and none is there twice."""
+    rows = words[:6000]
+    killed = threading.Event()
+    with Client(server.target) as client:
+        client.create_collection("words", dim=384, metric="cosine")
+
+        def kill_halfway(progress):
+            if progress.durable >= 2000 and not killed.is_set():
+                killed.set()
+                server.kill()
+                server.start()
+
+        result = client.insert("words", np.arange(6000), rows, progress=kill_halfway)
+        assert killed.is_set()
+        assert result.inserted == 6000, [error.message for error in result.errors[:3]]
+        assert client.get_collection("words").points == 6000
+        found = client.search("words", rows, k=1, exact=True)
+    same = (found.ids[:, 0] == np.arange(6000)) | (found.distances[:, 0] <= 1e-6)
+    assert same.all(), f"{(~same).sum()} rows do not answer"
+
+
+def test_durable_rows_survive_a_kill_right_after_the_acknowledgement(server):
+    data = gaussian(1500, 20, 10)
+    with Client(server.target) as client:
+        client.create_collection("kept", dim=20, metric="l2")
+        client.insert("kept", np.arange(1500), data, wait="durable")
+        server.kill()
+        server.start()
+        client.wait_ready()
+        found = client.search("kept", data, k=1, exact=True)
+    assert (found.ids[:, 0] == np.arange(1500)).all()
+    assert (found.distances[:, 0] == 0).all()
