@@ -15,7 +15,7 @@ ORDER = ["kernels", "engine", "service"]
 # Which layer's private headers the tests of a folder may use.
 TESTED = {"kernels": "kernels", "engine": "engine", "durability": "engine", "service": "service"}
 # The files of service/ that translate between messages and the engine's structs.
-ADAPTERS = re.compile(r"(decode|reply|wire|insert|search|collections|health|reflection)\.[ch]")
+ADAPTERS = re.compile(r"(decode|reply)(_\w+)?\.[ch]|wire\.[ch]")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.M)
 GENERATED = re.compile(r"\.pb(-c)?\.h$|^pb(_\w+)?\.h$|^(google/)?protobuf-c/")
 GRPC = re.compile(r"^grpc(\+\+|pp)?/")

@@ -28,7 +28,7 @@ AREAS = ["kernels", "engine", "durability", "service", "clients", "lint"]
 PYTEST_AREAS = ["service", "clients"]
 # Preset, its build folder, the label that chooses its tests, the areas that it can have.
 SANITIZERS = [("dev", "asan", ["kernels", "engine", "durability"]),
-              ("tsan", "tsan", ["kernels", "engine", "durability"])]
+              ("tsan", "tsan", ["engine", "durability"])]  # the kernels have no threads
 SECONDS_MAX = 900  # of one ctest
 TAP = re.compile(r"^(ok|not ok) \d+\b[^#\n]*(#\s*skip\b)?", re.I | re.M)
 
@@ -128,7 +128,6 @@ class Runner:
         return False
 
     def build(self, preset, compile_it):
-        # A CMake cache of another checkout cannot be used.
         configured = self.step(f"configure {preset}", ["cmake", "--preset", preset],
                                f"configure-{preset}.log")
         if not configured or not compile_it:
