@@ -15,10 +15,10 @@ ORDER = ["kernels", "engine", "service"]
 # Which layer's private headers the tests of a folder may use.
 TESTED = {"kernels": "kernels", "engine": "engine", "durability": "engine", "service": "service"}
 # The files of service/ that translate between messages and the engine's structs.
-ADAPTERS = re.compile(r"(decode|reply)(_\w+)?\.[ch]|wire\.[ch]")
+ADAPTERS = re.compile(r"((decode|reply)(_\w+)?|wire|health|reflection)\.[ch]")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.M)
 GENERATED = re.compile(r"\.pb(-c)?\.h$|^pb(_\w+)?\.h$|^(google/)?protobuf-c/")
-GRPC = re.compile(r"^grpc(\+\+|pp)?/")
+GRPC = re.compile(r"^grpc(\+\+|pp)?/(?!.*\.pb(-c)?\.h$)")
 SOCKETS = re.compile(r"^(sys/socket|sys/un|netdb|arpa/inet|netinet/\w+)\.h$")
 # The kernels are pure functions: no files, no threads, no allocation.
 IMPURE = re.compile(r"^(stdio|stdlib|unistd|fcntl|pthread|threads|malloc|mimalloc|sys/mman)\.h$")

@@ -3,8 +3,8 @@
 
     ci/check_style.py [ROOT]
 
-Lines of at most 100 columns without tabs or trailing blanks; functions of at most 70 lines, apart
-from those that ci/style_exceptions.txt names with a reason; no calls that write past a buffer or
+Lines of at most 100 columns without tabs or trailing blanks; functions of at most 70 lines and 6
+parameters, apart from those that ci/style_exceptions.txt names with a reason; no calls that write past a buffer or
 swallow errors; in engine/ no allocator but memory.c's; no file names that say nothing; and each
 file begins with a comment that says what it is.
 """
@@ -14,6 +14,7 @@ import sys
 
 COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
+PARAMETERS_MAX = 6
 FOLDERS = ["kernels", "engine", "service", "proto/omendb", "tests", "bench", "ci", "clients"]
 SKIPPED_PARTS = {"build", "dist", "_proto", "__pycache__", "node_modules", ".venv"}
 SUFFIXES = {".c", ".h", ".def", ".S", ".py", ".proto", ".sh"}
@@ -74,7 +75,7 @@ def check_beginning(where, path, text):
 
 
 def functions(text):
-    """(name, first line, lines) of each function: '{' and '}' alone in column 0 enclose one."""
+    """(name, first line, lines, parameters) of each: '{' and '}' in column 0 enclose a body."""
     lines = code_only(text).split("\n")
     opened = None
     for number, line in enumerate(lines, 1):
@@ -84,8 +85,21 @@ def functions(text):
             head = " ".join(lines[max(0, opened - 9):opened - 1])
             head = re.split(r"[;}]|#\s*\w+", head)[-1]
             named = re.search(r"(\w+)\s*\(", head)
-            yield (named.group(1) if named else "?"), opened, number - opened + 1
+            if named:
+                parameters = count_parameters(head[named.end():])
+                yield named.group(1), opened, number - opened + 1, parameters
             opened = None
+
+
+def count_parameters(text):
+    """Of what follows an opening parenthesis: the commas before its partner, and one."""
+    depth, commas = 1, 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        commas += character == "," and depth == 1
+        if depth == 0:
+            break
+    return commas + 1
 
 
 def read_exceptions(root):
@@ -101,14 +115,16 @@ def read_exceptions(root):
 
 
 def check_functions(where, text, exceptions, used):
-    for name, number, count in functions(text):
-        if count <= FUNCTION_LINES_MAX:
-            continue
+    for name, number, count, parameters in functions(text):
         key = (str(where), name)
-        if exceptions.get(key):
-            used.add(key)
-        else:
-            yield f"{where}:{number}: {name} has {count} lines, the limit is {FUNCTION_LINES_MAX}"
+        # A kernel is a function of plain arguments, as many as its operation has.
+        parameters_max = 99 if where.parts[0] == "kernels" else PARAMETERS_MAX
+        for value, limit, what in ((count, FUNCTION_LINES_MAX, "lines"),
+                                   (parameters, parameters_max, "parameters")):
+            if value > limit and exceptions.get(key):
+                used.add(key)
+            elif value > limit:
+                yield f"{where}:{number}: {name} has {value} {what}, the limit is {limit}"
 
 
 def check_calls(where, text):

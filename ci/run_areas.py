@@ -122,6 +122,7 @@ class Runner:
         """A step that must succeed before tests can run; its failure is a failed case."""
         started = time.monotonic()
         if run(command, log) == 0:
+            print(f"{what:<28} done  ({time.monotonic() - started:.0f} s)", flush=True)
             return True
         show_log(log)
         self.record(what, "failed, see above", Counts(failed=1), started)

@@ -149,6 +149,13 @@ class Style(LintCase):
         self.write("engine/graph.c", GOOD["engine/graph.c"] + long_function(71))
         self.expect(check_style, "long_one has 71 lines")
 
+    def test_function_of_7_parameters_is_refused_and_of_6_not(self):
+        head = "\nstatic int six(int a, int (*b)(int, int),\n    int c, int d, int e, int f"
+        self.add("engine/graph.c", head + ")\n{\n}\n")
+        self.assertEqual(check_style.check(self.root), [])
+        self.write("engine/graph.c", GOOD["engine/graph.c"] + head + ", int g)\n{\n}\n")
+        self.expect(check_style, "six has 7 parameters")
+
     def test_excepted_function_may_be_long_while_it_is(self):
         self.add("ci/style_exceptions.txt", "engine/graph.c long_one: one loop\n")
         self.expect(check_style, "engine/graph.c long_one needs no exception")

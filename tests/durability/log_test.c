@@ -5,6 +5,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -714,6 +715,92 @@ static void files_of_other_names_are_left_alone(void **state)
     }
 }
 
+static uint64_t next_random(uint64_t *random)
+{
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    return *random >> 33;
+}
+
+/* The first position of the newest file that begins at or before `limit`. */
+static uint64_t last_file(const struct place *place, uint64_t limit)
+{
+    char path[320];
+
+    for (uint64_t first = limit; first > 1; first--) {
+        file_path(place, first, path);
+        if (access(path, F_OK) == 0) return first;
+    }
+    return 1;
+}
+
+static uint64_t file_bytes(const struct place *place, uint64_t first)
+{
+    struct stat status;
+    char path[320];
+
+    file_path(place, first, path);
+    assert_int_equal(stat(path, &status), 0);
+    return (uint64_t)status.st_size;
+}
+
+/* Cuts the last file anywhere after what was synced, and may add rubbish. True if it did something.
+ */
+static bool crash(const struct place *place, uint64_t first, uint64_t synced_bytes,
+                  uint64_t *random)
+{
+    static struct bytes bytes;
+
+    load_file(place, first, &bytes);
+    const size_t before = bytes.count;
+    bytes.count = synced_bytes + next_random(random) % (before - synced_bytes + 1);
+    bool did = bytes.count != before;
+    for (uint64_t rubbish = next_random(random) % 3 * 20; rubbish > 0; rubbish--) {
+        bytes.at[bytes.count++] = (unsigned char)next_random(random);
+        did = true;
+    }
+    store_file(place, first, &bytes);
+    return did;
+}
+
+/* A long life of small files, appends, syncs and crashes. A crash leaves any length of what was not
+ * synced, and sometimes rubbish after it. Nothing that was synced may be missing. */
+static void no_crash_loses_a_synced_record(void **state)
+{
+    const struct place *place = *state;
+    struct omen_log_report report;
+    uint64_t random = 20260131;
+    uint64_t last = 0; /* appended and not lost */
+    uint64_t crashes_that_tore = 0;
+
+    for (int life = 0; life < 200; life++) {
+        omen_log *log = open_sized(place, SMALL_FILE, &report);
+        assert_int_equal(report.last_position, last);
+        expect_range(log, 1, last);
+        const uint64_t synced = last + next_random(&random) % 12;
+        append_range(log, last + 1, synced);
+        const uint64_t first = last_file(place, synced + 1);
+        const uint64_t synced_bytes = file_bytes(place, first);
+        last = synced;
+        omen_error err = {0};
+        for (uint64_t more = next_random(&random) % 4; more > 0; more--) {
+            assert_int_equal(try_append(log, last + 1, length_at(last + 1), &err), OMEN_OK);
+            last++;
+            if (last_file(place, last) == first) continue;
+            omen_log_close(log); /* a file was begun, so the one before was synced: next life */
+            log = NULL;
+            break;
+        }
+        if (log == NULL) continue;
+        omen_log_close(log);
+        crashes_that_tore += crash(place, first, synced_bytes, &random);
+        log = open_sized(place, SMALL_FILE, &report);
+        assert_in_range(report.last_position, synced, last);
+        last = report.last_position;
+        omen_log_close(log);
+    }
+    assert_true(crashes_that_tore > 20);
+}
+
 /* ---- a file system that says no ------------------------------------------------------------ */
 
 static void expect_broken(omen_log *log, const char *words)
@@ -855,6 +942,7 @@ int main(void)
         IN_PLACE(file_that_was_only_begun_is_begun_again),
         IN_PLACE(renamed_file_is_damage),
         IN_PLACE(files_of_other_names_are_left_alone),
+        IN_PLACE(no_crash_loses_a_synced_record),
         IN_PLACE(failed_write_is_final),
         IN_PLACE(failed_sync_is_final),
         IN_PLACE(failed_rotation_is_final),
