@@ -1,0 +1,122 @@
+/* decode_collection.c - the control plane's requests, by protobuf-c.
+ *
+ * Requests here are small and rare: the slices are joined and unpacked into protobuf-c's own
+ * structs, copied from there, and freed.
+ */
+#include "service/decode.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "omendb/v1/collection.pb-c.h"
+
+static void *unpack(const ProtobufCMessageDescriptor *type, const omen_message *message,
+                    struct omen_fault *fault)
+{
+    uint8_t *bytes = omen_message_flatten(message);
+    size_t length = omen_message_bytes(message);
+    ProtobufCMessage *unpacked = NULL;
+
+    fault->code = OMEN_OK;
+    if (bytes == NULL) {
+        (void)omen_fault_set(fault, OMEN_RESOURCE_EXHAUSTED, "MEMORY_BUDGET", NULL,
+                             "no memory for a request of %zu bytes", length);
+        return NULL;
+    }
+    unpacked = protobuf_c_message_unpack(type, NULL, length, bytes);
+    free(bytes);
+    if (unpacked == NULL)
+        (void)omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_MESSAGE", NULL,
+                             "%zu bytes are not a valid %s", length, type->short_name);
+    return unpacked;
+}
+
+static void copy_name(char out[OMEN_REQUEST_NAME_BYTES], const char *name)
+{
+    (void)snprintf(out, OMEN_REQUEST_NAME_BYTES, "%s", name);
+}
+
+uint8_t *omen_message_flatten(const omen_message *message)
+{
+    uint8_t *bytes = malloc(omen_message_bytes(message) + 1);
+    uint8_t *at = bytes;
+    const uint8_t *data = NULL;
+    size_t length = 0;
+
+    if (bytes == NULL) return NULL;
+    for (size_t i = 0; omen_message_slice(message, i, &data, &length); i++) {
+        memcpy(at, data, length);
+        at += length;
+    }
+    return bytes;
+}
+
+omen_code omen_decode_create(const omen_message *message, struct omen_create_request *out,
+                             struct omen_fault *fault)
+{
+    Omendb__V1__CreateCollectionRequest *request =
+        unpack(&omendb__v1__create_collection_request__descriptor, message, fault);
+
+    memset(out, 0, sizeof *out);
+    if (request == NULL) return fault->code;
+    copy_name(out->name, request->name);
+    const Omendb__V1__CollectionConfig *config = request->config;
+    if (config == NULL) {
+        (void)omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "config",
+                             "config is missing: it must give dim, %u to %u, and metric",
+                             OMEN_DIM_MIN, OMEN_DIM_MAX);
+    } else if (config->metric < OMENDB__V1__METRIC__METRIC_L2 ||
+               config->metric > OMENDB__V1__METRIC__METRIC_INNER_PRODUCT) {
+        (void)omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_METRIC", "config.metric",
+                             "config.metric is %d, it must be 1 (L2), 2 (cosine) or 3 (inner "
+                             "product)",
+                             (int)config->metric);
+    } else {
+        out->settings.dim = config->dim;
+        out->settings.metric = (omen_metric)config->metric;
+        out->settings.links = config->links;
+        out->settings.candidates = config->candidates;
+        out->settings.probes = config->probes;
+        out->settings.epoch_points = config->epoch_points;
+    }
+    omendb__v1__create_collection_request__free_unpacked(request, NULL);
+    return fault->code;
+}
+
+omen_code omen_decode_get(const omen_message *message, struct omen_get_request *out,
+                          struct omen_fault *fault)
+{
+    Omendb__V1__GetCollectionRequest *request =
+        unpack(&omendb__v1__get_collection_request__descriptor, message, fault);
+
+    memset(out, 0, sizeof *out);
+    if (request == NULL) return fault->code;
+    copy_name(out->name, request->name);
+    out->with_graph_hash = request->with_graph_hash != 0;
+    omendb__v1__get_collection_request__free_unpacked(request, NULL);
+    return OMEN_OK;
+}
+
+omen_code omen_decode_list(const omen_message *message, struct omen_fault *fault)
+{
+    Omendb__V1__ListCollectionsRequest *request =
+        unpack(&omendb__v1__list_collections_request__descriptor, message, fault);
+
+    if (request == NULL) return fault->code;
+    omendb__v1__list_collections_request__free_unpacked(request, NULL);
+    return OMEN_OK;
+}
+
+omen_code omen_decode_delete(const omen_message *message, struct omen_delete_request *out,
+                             struct omen_fault *fault)
+{
+    Omendb__V1__DeleteCollectionRequest *request =
+        unpack(&omendb__v1__delete_collection_request__descriptor, message, fault);
+
+    memset(out, 0, sizeof *out);
+    if (request == NULL) return fault->code;
+    copy_name(out->name, request->name);
+    omendb__v1__delete_collection_request__free_unpacked(request, NULL);
+    return OMEN_OK;
+}

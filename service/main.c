@@ -1,0 +1,188 @@
+/* main.c - omendb-server: reads its settings, listens, loads, serves until it is told to stop.
+ *
+ * Every signal is blocked in every thread, and this one waits for them. The engine is opened on a
+ * thread of its own, since a replay can take minutes, and says that it is done with SIGUSR1.
+ *
+ * Failure modes: settings that do not hold end the process with 2, an address or a data directory
+ * that cannot be had with 1, both with one sentence in the log. SIGTERM during the replay leaves at
+ * once: the log on disk is what it was. SIGTERM later drains, and the process ends with 0.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/engine.h"
+#include "kernels/kernels.h"
+#include "service/config.h"
+#include "service/log.h"
+#include "service/service.h"
+
+enum { EXIT_BAD_SETTINGS = 2 };
+
+struct loading {
+    /* Fixed at start. */
+    const struct omen_config *config;
+    pthread_t main_thread;
+    pthread_t thread;
+
+    /* Written by `thread`, read by the main thread after joining it. */
+    omen_engine *engine;
+    omen_code code;
+    omen_error error;
+};
+
+static void *open_engine(void *user);
+static int serve(const struct omen_config *config, const sigset_t *signals);
+static int wait_and_stop(struct loading *loading, omen_service *service, const sigset_t *signals);
+static int leave_while_loading(omen_service *service);
+static void log_error(const char *message, const omen_error *error);
+static void log_event(void *user, enum omen_event_level level, const char *message);
+
+int main(int argc, char **argv)
+{
+    static struct omen_config config;
+    omen_error error = {0};
+    sigset_t signals;
+
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    (void)sigaddset(&signals, SIGUSR1);
+    (void)sigaddset(&signals, SIGPIPE); /* never waited for: blocked is ignored */
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    (void)sigdelset(&signals, SIGPIPE);
+
+    if (omen_config_load(argc, argv, &config, &error) != OMEN_OK) {
+        log_error("bad settings", &error);
+        return EXIT_BAD_SETTINGS;
+    }
+    switch (config.action) {
+    case OMEN_CONFIG_SHOW_HELP:
+        omen_config_print_help(stdout);
+        return EXIT_SUCCESS;
+    case OMEN_CONFIG_SHOW_VERSION:
+        (void)printf("omendb-server %s\n", OMEN_VERSION);
+        return EXIT_SUCCESS;
+    case OMEN_CONFIG_SHOW_SETTINGS:
+        omen_config_print(&config, stdout);
+        return EXIT_SUCCESS;
+    case OMEN_CONFIG_RUN:
+        break;
+    }
+    return serve(&config, &signals);
+}
+
+static int serve(const struct omen_config *config, const sigset_t *signals)
+{
+    struct loading loading = {.config = config, .main_thread = pthread_self()};
+    omen_service *service = NULL;
+    struct omen_logline line;
+    omen_error error = {0};
+
+    if (omen_service_open(config, &service, &error) != OMEN_OK) {
+        log_error("cannot start", &error);
+        return EXIT_FAILURE;
+    }
+    omen_logline_init(&line, OMEN_EVENT_INFO, "listening");
+    omen_logline_add(&line, "version", "%s", OMEN_VERSION);
+    omen_logline_add(&line, "host", "%s", config->grpc_host);
+    omen_logline_add(&line, "port", "%u", (unsigned)omen_service_port(service));
+    omen_logline_add(&line, "data_dir", "%s", config->data_dir);
+    omen_logline_write(&line);
+    if (pthread_create(&loading.thread, NULL, open_engine, &loading) != 0) {
+        log_error("cannot start", &(const omen_error){.message = "no thread to load with"});
+        omen_service_close(service);
+        return EXIT_FAILURE;
+    }
+    return wait_and_stop(&loading, service, signals);
+}
+
+static int wait_and_stop(struct loading *loading, omen_service *service, const sigset_t *signals)
+{
+    const struct omen_config *config = loading->config;
+    unsigned allowed = config->simd[0] == '\0' ? ~0u : omen_isas_named(config->simd);
+    struct omen_logline line;
+    int signal = 0;
+
+    while (sigwait(signals, &signal) != 0)
+        continue;
+    if (signal != SIGUSR1) return leave_while_loading(service);
+    (void)pthread_join(loading->thread, NULL);
+    if (loading->code != OMEN_OK) {
+        log_error("cannot open the data directory", &loading->error);
+        omen_service_close(service);
+        return EXIT_FAILURE;
+    }
+    omen_service_serve(service, loading->engine);
+    omen_logline_init(&line, OMEN_EVENT_INFO, "serving");
+    omen_logline_add(&line, "version", "%s", OMEN_VERSION);
+    omen_logline_add(&line, "port", "%u", (unsigned)omen_service_port(service));
+    omen_logline_add(&line, "kernels", "%s", omen_isas_top(omen_cpu_isas() & allowed));
+    omen_logline_write(&line);
+
+    while (sigwait(signals, &signal) != 0 || signal == SIGUSR1)
+        continue;
+    omen_logline_init(&line, OMEN_EVENT_INFO, "draining");
+    omen_logline_add(&line, "signal", "%s", signal == SIGTERM ? "SIGTERM" : "SIGINT");
+    omen_logline_add(&line, "seconds", "%u", (unsigned)config->drain_seconds);
+    omen_logline_write(&line);
+    omen_service_drain(service, config->drain_seconds);
+    omen_service_close(service);
+    omen_engine_close(loading->engine);
+    omen_logline_init(&line, OMEN_EVENT_INFO, "stopped");
+    omen_logline_write(&line);
+    return EXIT_SUCCESS;
+}
+
+/* The engine cannot be asked to stop half-way, and need not be: it has only read. */
+static int leave_while_loading(omen_service *service)
+{
+    struct omen_logline line;
+
+    omen_service_close(service);
+    omen_logline_init(&line, OMEN_EVENT_INFO, "stopped while loading");
+    omen_logline_write(&line);
+    _exit(EXIT_SUCCESS);
+}
+
+static void *open_engine(void *user)
+{
+    struct loading *loading = user;
+    const struct omen_config *config = loading->config;
+    struct omen_engine_options options = {
+        .data_dir = config->data_dir,
+        .ingest_threads = config->ingest_threads,
+        .shards = config->shards,
+        .search_threads = config->search_threads,
+        .simd = config->simd[0] == '\0' ? NULL : config->simd,
+        .event = log_event,
+    };
+
+    loading->code = omen_engine_open(&options, &loading->engine, &loading->error);
+    (void)pthread_kill(loading->main_thread, SIGUSR1);
+    return NULL;
+}
+
+static void log_error(const char *message, const omen_error *error)
+{
+    struct omen_logline line;
+
+    omen_logline_init(&line, OMEN_EVENT_ERROR, message);
+    omen_logline_add(&line, "error", "%s", error->message);
+    omen_logline_write(&line);
+}
+
+static void log_event(void *user, enum omen_event_level level, const char *message)
+{
+    struct omen_logline line;
+
+    (void)user;
+    omen_logline_init(&line, level, "engine");
+    omen_logline_add(&line, "event", "%s", message);
+    omen_logline_write(&line);
+}

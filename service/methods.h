@@ -1,0 +1,27 @@
+/* methods.h - every method that is served: one object for each RPC. */
+#ifndef OMEN_METHODS_H
+#define OMEN_METHODS_H
+
+#include "service/listener.h"
+
+extern const struct omen_method omen_method_insert;            /* methods_insert.c */
+extern const struct omen_method omen_method_search;            /* methods_search.c */
+extern const struct omen_method omen_method_create_collection; /* methods_collection.c */
+extern const struct omen_method omen_method_get_collection;
+extern const struct omen_method omen_method_list_collections;
+extern const struct omen_method omen_method_delete_collection;
+extern const struct omen_method omen_method_health_check; /* health.c */
+extern const struct omen_method omen_method_health_watch;
+extern const struct omen_method omen_method_reflection; /* reflection.c */
+extern const struct omen_method omen_method_reflection_v1alpha;
+extern const struct omen_method omen_method_unknown; /* service.c: every other path */
+
+/* ---- the open insert streams of a server (methods_insert.c) -------------------------------- */
+
+struct omen_inserts *omen_inserts_create(void); /* NULL without memory */
+void omen_inserts_destroy(struct omen_inserts *inserts);
+
+/* Refuses new streams, lets the open ones flush, and waits for their end, at most so long. */
+void omen_inserts_drain(struct omen_inserts *inserts, uint32_t milliseconds);
+
+#endif

@@ -1,0 +1,155 @@
+/* methods_collection.c - CollectionService: decode, call the engine, reply.
+ *
+ * The engine may sync files or wait for an epoch in these calls, so they run on the workers and
+ * never on the poller.
+ */
+#include "service/methods.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "service/decode.h"
+#include "service/reply.h"
+#include "service/service.h"
+#include "service/workers.h"
+
+/* Answers the call with *reply, or returns the fault's code. */
+typedef omen_code run_fn(omen_engine *engine, const omen_message *request,
+                         struct omen_payload *reply, struct omen_fault *fault);
+
+struct job {
+    omen_call *call;
+    omen_message *request;
+    run_fn *run;
+};
+
+static void run_job(void *user)
+{
+    struct job *job = user;
+    struct omen_fault fault = {0};
+    struct omen_payload reply = {0};
+    omen_engine *engine = omen_service_engine(omen_call_context(job->call), &fault);
+
+    if (engine != NULL) fault.code = job->run(engine, job->request, &reply, &fault);
+    omen_message_destroy(job->request);
+    if (fault.code != OMEN_OK)
+        omen_reply_fault(job->call, &fault);
+    else
+        omen_reply_payload(job->call, reply);
+    free(job);
+}
+
+static void hand_over(omen_call *call, omen_message *request, run_fn *run)
+{
+    struct job *job = malloc(sizeof *job);
+    struct omen_fault fault = {0};
+
+    if (job != NULL) {
+        *job = (struct job){call, request, run};
+        if (omen_workers_submit(omen_service_workers(omen_call_context(call)), run_job, job))
+            return;
+    }
+    free(job);
+    omen_message_destroy(request);
+    (void)omen_fault_set(&fault, OMEN_RESOURCE_EXHAUSTED, "RATE", NULL,
+                         "too many collection calls are waiting: try again later");
+    omen_reply_fault(call, &fault);
+}
+
+/* ---- CreateCollection --------------------------------------------------------------------- */
+
+static omen_code create(omen_engine *engine, const omen_message *request,
+                        struct omen_payload *reply, struct omen_fault *fault)
+{
+    struct omen_create_request create_request;
+    struct omen_collection_info info;
+
+    if (omen_decode_create(request, &create_request, fault) != OMEN_OK) return fault->code;
+    omen_code code = omen_collection_create(engine, create_request.name, &create_request.settings,
+                                            &info, &fault->error);
+    if (code == OMEN_OK) *reply = omen_reply_collections(OMEN_REPLY_CREATE, &info, 1, "");
+    return code;
+}
+
+static void start_create(omen_call *call, omen_message *request)
+{
+    hand_over(call, request, create);
+}
+
+const struct omen_method omen_method_create_collection = {
+    .path = "/omendb.v1.CollectionService/CreateCollection", .start = start_create};
+
+/* ---- GetCollection ------------------------------------------------------------------------ */
+
+static omen_code get(omen_engine *engine, const omen_message *request, struct omen_payload *reply,
+                     struct omen_fault *fault)
+{
+    struct omen_get_request get_request;
+    struct omen_collection_info info;
+    omen_collection *collection = NULL;
+    char hash[32] = "";
+
+    if (omen_decode_get(request, &get_request, fault) != OMEN_OK) return fault->code;
+    omen_code code = omen_collection_acquire(engine, get_request.name, &collection, &fault->error);
+    if (code != OMEN_OK) return code;
+    if (get_request.with_graph_hash)
+        (void)snprintf(hash, sizeof hash, "%016" PRIx64, omen_collection_graph_hash(collection));
+    omen_collection_get_info(collection, &info);
+    omen_collection_release(collection);
+    *reply = omen_reply_collections(OMEN_REPLY_GET, &info, 1, hash);
+    return OMEN_OK;
+}
+
+static void start_get(omen_call *call, omen_message *request)
+{
+    hand_over(call, request, get);
+}
+
+const struct omen_method omen_method_get_collection = {
+    .path = "/omendb.v1.CollectionService/GetCollection", .start = start_get};
+
+/* ---- ListCollections ---------------------------------------------------------------------- */
+
+static omen_code list(omen_engine *engine, const omen_message *request, struct omen_payload *reply,
+                      struct omen_fault *fault)
+{
+    struct omen_collection_info *infos = NULL;
+    size_t count = 0;
+
+    if (omen_decode_list(request, fault) != OMEN_OK) return fault->code;
+    omen_code code = omen_collection_list(engine, &infos, &count, &fault->error);
+    if (code != OMEN_OK) return code;
+    *reply = omen_reply_collections(OMEN_REPLY_LIST, infos, count, "");
+    omen_collection_list_free(infos);
+    return OMEN_OK;
+}
+
+static void start_list(omen_call *call, omen_message *request)
+{
+    hand_over(call, request, list);
+}
+
+const struct omen_method omen_method_list_collections = {
+    .path = "/omendb.v1.CollectionService/ListCollections", .start = start_list};
+
+/* ---- DeleteCollection --------------------------------------------------------------------- */
+
+static omen_code drop(omen_engine *engine, const omen_message *request, struct omen_payload *reply,
+                      struct omen_fault *fault)
+{
+    struct omen_delete_request delete_request;
+
+    if (omen_decode_delete(request, &delete_request, fault) != OMEN_OK) return fault->code;
+    omen_code code = omen_collection_delete(engine, delete_request.name, &fault->error);
+    if (code == OMEN_OK) *reply = omen_reply_empty();
+    return code;
+}
+
+static void start_delete(omen_call *call, omen_message *request)
+{
+    hand_over(call, request, drop);
+}
+
+const struct omen_method omen_method_delete_collection = {
+    .path = "/omendb.v1.CollectionService/DeleteCollection", .start = start_delete};

@@ -1,0 +1,100 @@
+/* reply_collection.c - collections as the control plane shows them, by protobuf-c. */
+#include "service/reply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "omendb/v1/collection.pb-c.h"
+
+/* A Collection and all that it points to. */
+struct shown {
+    Omendb__V1__Collection collection;
+    Omendb__V1__CollectionConfig config;
+    struct omen_collection_info info;
+    char *kernels[OMEN_KERNEL_NAMES_MAX];
+    char graph_hash[32];
+};
+
+static void show(struct shown *shown, const struct omen_collection_info *info,
+                 const char *graph_hash)
+{
+    const struct omen_collection_settings *settings = &info->settings;
+    Omendb__V1__Collection *out = &shown->collection;
+
+    shown->info = *info;
+    omendb__v1__collection__init(out);
+    omendb__v1__collection_config__init(&shown->config);
+    shown->config.dim = settings->dim;
+    shown->config.metric = (Omendb__V1__Metric)settings->metric;
+    shown->config.links = settings->links;
+    shown->config.candidates = settings->candidates;
+    shown->config.probes = settings->probes;
+    shown->config.epoch_points = settings->epoch_points;
+    out->name = shown->info.name;
+    out->incarnation.data = shown->info.incarnation;
+    out->incarnation.len = sizeof shown->info.incarnation;
+    out->config = &shown->config;
+    out->points = info->points;
+    out->log_position = info->log_position;
+    out->searchable_position = info->searchable_position;
+    out->epoch = info->epoch;
+    out->memory_bytes = info->memory_bytes;
+    out->log_bytes = info->log_bytes;
+    out->kernels = shown->kernels;
+    while (out->n_kernels < OMEN_KERNEL_NAMES_MAX && info->kernels[out->n_kernels] != NULL) {
+        /* protobuf-c packs from char *, and never writes to it. */
+        shown->kernels[out->n_kernels] = (char *)(uintptr_t)info->kernels[out->n_kernels];
+        out->n_kernels++;
+    }
+    (void)strncpy(shown->graph_hash, graph_hash, sizeof shown->graph_hash - 1);
+    out->graph_hash = shown->graph_hash;
+}
+
+static struct omen_payload pack(const ProtobufCMessage *message)
+{
+    struct omen_payload payload = {0};
+
+    payload.data = malloc(protobuf_c_message_get_packed_size(message) + 1);
+    if (payload.data != NULL) payload.bytes = protobuf_c_message_pack(message, payload.data);
+    return payload;
+}
+
+struct omen_payload omen_reply_collections(enum omen_reply_form form,
+                                           const struct omen_collection_info *infos, size_t count,
+                                           const char *graph_hash)
+{
+    struct shown *shown = calloc(count + 1, sizeof *shown);
+    Omendb__V1__Collection **list = calloc(count + 1, sizeof(Omendb__V1__Collection *));
+    struct omen_payload payload = {0};
+
+    if (shown == NULL || list == NULL) goto done;
+    for (size_t i = 0; i < count; i++) {
+        show(&shown[i], &infos[i], graph_hash);
+        list[i] = &shown[i].collection;
+    }
+    if (form == OMEN_REPLY_CREATE) {
+        Omendb__V1__CreateCollectionResponse response =
+            OMENDB__V1__CREATE_COLLECTION_RESPONSE__INIT;
+        response.collection = list[0];
+        payload = pack(&response.base);
+    } else if (form == OMEN_REPLY_GET) {
+        Omendb__V1__GetCollectionResponse response = OMENDB__V1__GET_COLLECTION_RESPONSE__INIT;
+        response.collection = list[0];
+        payload = pack(&response.base);
+    } else {
+        Omendb__V1__ListCollectionsResponse response = OMENDB__V1__LIST_COLLECTIONS_RESPONSE__INIT;
+        response.collections = list;
+        response.n_collections = count;
+        payload = pack(&response.base);
+    }
+
+done:
+    free(list);
+    free(shown);
+    return payload;
+}
+
+struct omen_payload omen_reply_empty(void)
+{
+    return (struct omen_payload){malloc(1), 0};
+}
