@@ -6,7 +6,7 @@
 #ifndef OMEN_STATUS_H
 #define OMEN_STATUS_H
 
-/* The values are gRPC's own; service/reply.c asserts it, so its mapping is a cast. */
+/* The values are gRPC's own; service/listener.c asserts it, so its mapping is a cast. */
 #define OMEN_CODE_MAP(X)                                                                           \
     X(OMEN_OK, 0, "ok")                                                                            \
     X(OMEN_CANCELLED, 1, "cancelled")                                                              \
