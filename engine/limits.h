@@ -14,8 +14,12 @@
 #define OMEN_LINKS_MIN 4u
 #define OMEN_LINKS_MAX 16u       /* a row holds 47 links: target 32 and slack */
 #define OMEN_ROW_LINKS 47u       /* + its count = 192 bytes = 3 cache lines */
-#define OMEN_CANDIDATES 64u      /* C: nearest points from which a new point's links are chosen */
-#define OMEN_PROBES 32u          /* P: cells that a new point looks into */
+#define OMEN_CANDIDATES_DEFAULT 64u /* C: nearest points, from which a new point's links are chosen */
+#define OMEN_CANDIDATES_MIN 16u
+#define OMEN_CANDIDATES_MAX 256u
+#define OMEN_PROBES_DEFAULT 32u /* P: cells that a new point looks into */
+#define OMEN_PROBES_MIN 1u
+#define OMEN_PROBES_MAX 64u
 #define OMEN_CELL_SLOTS 128u     /* one slot in so many becomes a pivot */
 #define OMEN_CELL_SCAN_MAX 256u  /* members of a cell that are scanned */
 #define OMEN_TAKEOVER_CELLS 16u  /* cells from which a new pivot takes members */
@@ -24,6 +28,7 @@
 /* The log. */
 #define OMEN_RECORD_BYTES_MAX (480u << 10) /* header and payload; fits a 1 MiB message bus */
 #define OMEN_EPOCH_POINTS_MAX 8192u
+#define OMEN_EPOCH_BYTES_MIN 4096u
 #define OMEN_EPOCH_BYTES_MAX (16u << 20)
 
 /* A component's magnitude: outside of this, its square is no normal f32. */
@@ -36,11 +41,13 @@
 #define OMEN_EF_DEFAULT 100u
 #define OMEN_EF_MAX 8192u /* a larger k is scanned exactly */
 #define OMEN_SEARCH_QUERIES_MAX 1024u
+#define OMEN_SEARCH_HITS_MAX (1u << 20) /* queries x k: a reply of 12 MiB at most */
 
 /* Streams. */
-#define OMEN_STREAM_BYTES_MAX (8u << 20)   /* chunks of one stream between push and searchable */
+#define OMEN_STREAM_BYTES_MAX (32u << 20)  /* of one stream, between push and searchable: two epochs */
 #define OMEN_BACKLOG_BYTES_MAX (64u << 20) /* the same, all streams of a collection together */
 #define OMEN_SESSION_ID_BYTES 16u
+#define OMEN_SESSIONS_MAX 10000u /* remembered per collection; the longest idle one goes first */
 
 /* Threads. */
 #define OMEN_THREADS_MAX 64u

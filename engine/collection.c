@@ -1,0 +1,286 @@
+/* collection.c - making, opening, replaying and letting go of a collection.
+ *
+ * Start-up goes through the very functions of normal work: each record is admitted, each complete
+ * epoch applied; an open tail is closed by a CLOSE record at the end. Nothing else could give the same
+ * graph.
+ */
+#include "engine/collection.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/directory.h"
+#include "engine/engine_state.h"
+#include "engine/epoch.h"
+#include "engine/memory.h"
+#include "engine/settings.h"
+#include "xxhash.h"
+
+#define REPLAY_TELL_POINTS 100000u
+
+struct replay {
+    omen_collection *collection;
+    uint64_t told; /* points at the last progress event */
+};
+
+static omen_code replay_record(void *user, const struct omen_record *record, omen_error *err);
+static omen_code replay_settings(omen_collection *c, const struct omen_record *record,
+                                 omen_error *err);
+static omen_code replay_chunk(omen_collection *c, const struct omen_record *record,
+                              struct omen_epoch **complete, omen_error *err);
+static omen_code apply_and_free(omen_collection *c, struct omen_epoch *epoch, omen_error *err);
+static omen_code close_tail(omen_collection *c, omen_error *err);
+static void destroy(omen_collection *c);
+static void remove_files(const char *dir);
+
+omen_code omen_collection_make(const char *dir, const char *name, const uint8_t *incarnation,
+                               const struct omen_collection_settings *settings, omen_error *err)
+{
+    uint8_t payload[OMEN_SETTINGS_BYTES_MAX];
+    struct iovec part = {payload, omen_settings_write(payload, name, incarnation, settings)};
+    struct omen_log_report report;
+    struct omen_log *log = NULL;
+    uint64_t position = 0;
+    omen_code code = omen_log_file_open(dir, &log, &report, err);
+
+    if (code == OMEN_OK)
+        code = omen_log_append(log, OMEN_RECORD_SETTINGS, OMEN_ALGORITHM_VERSION, &part, 1,
+                               &position, err);
+    if (code == OMEN_OK) code = omen_log_sync(log, err);
+    omen_log_close(log);
+    return code;
+}
+
+omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection **out,
+                               omen_error *err)
+{
+    omen_collection *c = omen_alloc_zeroed(sizeof *c);
+    struct omen_log_report report;
+    struct replay replay = {c, 0};
+    omen_code code = OMEN_OK;
+
+    *out = NULL;
+    if (c == NULL) {
+        omen_free(dir);
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a collection");
+    }
+    c->engine = engine;
+    c->dir = dir;
+    c->originals.fd = -1;
+    atomic_init(&c->references, 1);
+    (void)pthread_mutex_init(&c->apply_mutex, NULL);
+    code = omen_log_file_open(dir, &c->log, &report, err);
+    if (code == OMEN_OK && report.torn_bytes > 0)
+        omen_engine_tell(engine, OMEN_EVENT_WARNING,
+                         "%s: %llu bytes of an unfinished write were cut off after record %llu",
+                         report.torn_file, (unsigned long long)report.torn_bytes,
+                         (unsigned long long)report.last_position);
+    if (code == OMEN_OK) code = omen_log_read(c->log, 1, replay_record, &replay, err);
+    if (code == OMEN_OK && c->settings.dim == 0)
+        code = omen_fail(err, OMEN_DATA_LOSS, "%s: the log has no SETTINGS record", dir);
+    if (code == OMEN_OK) code = close_tail(c, err);
+    if (code != OMEN_OK) {
+        destroy(c);
+        return code;
+    }
+    atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
+    *out = c;
+    return OMEN_OK;
+}
+
+void omen_collection_retain(omen_collection *collection)
+{
+    atomic_fetch_add_explicit(&collection->references, 1, memory_order_relaxed);
+}
+
+void omen_collection_release(omen_collection *collection)
+{
+    if (collection == NULL) return;
+    if (atomic_fetch_sub_explicit(&collection->references, 1, memory_order_acq_rel) == 1)
+        destroy(collection);
+}
+
+uint32_t omen_collection_dim(const omen_collection *collection)
+{
+    return collection->settings.dim;
+}
+
+void omen_collection_get_info(omen_collection *collection, struct omen_collection_info *out)
+{
+    const struct omen_published *p = &collection->published;
+    size_t i = 0;
+
+    memset(out, 0, sizeof *out);
+    memcpy(out->name, collection->name, sizeof out->name);
+    memcpy(out->incarnation, collection->incarnation, sizeof out->incarnation);
+    out->settings = collection->settings;
+    out->searchable_position = atomic_load_explicit(&p->position, memory_order_acquire);
+    out->points = atomic_load_explicit(&p->points, memory_order_acquire);
+    out->epoch = atomic_load_explicit(&p->epoch, memory_order_acquire);
+    out->log_position =
+        atomic_load_explicit(&collection->durable_position, memory_order_acquire);
+    out->memory_bytes = atomic_load_explicit(&collection->table_bytes, memory_order_relaxed);
+    out->log_bytes = omen_log_bytes(collection->log);
+#define OP(field, type) out->kernels[i++] = collection->kernels.field##_name;
+    OMEN_KERNEL_OPS(OP)
+#undef OP
+}
+
+uint64_t omen_collection_graph_hash(omen_collection *collection)
+{
+    XXH3_state_t *state = XXH3_createState();
+    uint32_t slots;
+    uint64_t hash = 0;
+
+    if (state == NULL) return 0;
+    (void)XXH3_64bits_reset(state);
+    (void)pthread_mutex_lock(&collection->apply_mutex);
+    slots = atomic_load_explicit(&collection->published.slots, memory_order_acquire);
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        uint32_t words[OMEN_ROW_LINKS + 1];
+
+        words[0] = omen_row_read(omen_graph_row(&collection->graph, slot), words + 1);
+        (void)XXH3_64bits_update(state, words, (words[0] + 1) * sizeof *words);
+    }
+    (void)pthread_mutex_unlock(&collection->apply_mutex);
+    hash = XXH3_64bits_digest(state);
+    (void)XXH3_freeState(state);
+    return hash;
+}
+
+static omen_code replay_record(void *user, const struct omen_record *record, omen_error *err)
+{
+    struct replay *replay = user;
+    omen_collection *c = replay->collection;
+    struct omen_epoch *complete = NULL;
+    omen_code code = OMEN_OK;
+
+    if (record->algorithm_version != OMEN_ALGORITHM_VERSION)
+        return omen_fail(err, OMEN_UNIMPLEMENTED,
+                         "record %llu was written under algorithm version %u; this server knows %u",
+                         (unsigned long long)record->position, record->algorithm_version,
+                         OMEN_ALGORITHM_VERSION);
+    if ((record->position == 1) != (record->type == OMEN_RECORD_SETTINGS))
+        return omen_fail(err, OMEN_DATA_LOSS, "record %llu has type %d; SETTINGS is the first",
+                         (unsigned long long)record->position, (int)record->type);
+    switch (record->type) {
+    case OMEN_RECORD_SETTINGS:
+        return replay_settings(c, record, err);
+    case OMEN_RECORD_OPEN:
+        if (record->length != OMEN_SESSION_ID_BYTES)
+            return omen_fail(err, OMEN_DATA_LOSS, "record %llu: an OPEN of %u bytes",
+                             (unsigned long long)record->position, record->length);
+        return omen_admit_open(c, record->position, record->payload, NULL, err);
+    case OMEN_RECORD_CHUNK:
+        code = replay_chunk(c, record, &complete, err);
+        break;
+    case OMEN_RECORD_CLOSE:
+        code = omen_admit_close(c, record->position, &complete, err);
+        break;
+    case OMEN_RECORD_FILE:
+    case OMEN_RECORD_EXPIRE:
+    case OMEN_RECORD_CHECKPOINT:
+        return omen_fail(err, OMEN_UNIMPLEMENTED, "record %llu has type %d, of a newer server",
+                         (unsigned long long)record->position, (int)record->type);
+    }
+    if (code == OMEN_OK && complete != NULL) code = apply_and_free(c, complete, err);
+    if (code == OMEN_OK && c->admit.point_count - replay->told >= REPLAY_TELL_POINTS) {
+        replay->told = c->admit.point_count;
+        omen_engine_tell(c->engine, OMEN_EVENT_INFO, "collection '%s': %llu points replayed",
+                         c->name, (unsigned long long)c->admit.point_count);
+    }
+    return code;
+}
+
+static omen_code replay_settings(omen_collection *c, const struct omen_record *record,
+                                 omen_error *err)
+{
+    omen_code code = omen_settings_read(record->payload, record->length, c->name,
+                                        c->incarnation, &c->settings, err);
+
+    if (code != OMEN_OK) return code;
+    omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
+    code = omen_graph_init(&c->graph, c->settings.dim, err);
+    if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
+    if (code == OMEN_OK) code = omen_originals_open(&c->originals, c->dir, c->settings.dim, err);
+    if (code == OMEN_OK) code = omen_admit_init(&c->admit, err);
+    if (code == OMEN_OK)
+        code = omen_step_create(c, c->engine->crew, c->engine->shards, &c->step, err);
+    c->admit.position = record->position;
+    atomic_store_explicit(&c->published.position, record->position, memory_order_release);
+    return code;
+}
+
+/* A chunk that was good enough for the log is good now: what encoding refuses today, it refused
+ * then. */
+static omen_code replay_chunk(omen_collection *c, const struct omen_record *record,
+                              struct omen_epoch **complete, omen_error *err)
+{
+    omen_chunk *chunk = NULL;
+    omen_code code = omen_chunk_parse(record, c->settings.dim, &chunk, err);
+    uint32_t count = code == OMEN_OK ? chunk->count : 0;
+
+    if (code == OMEN_OK)
+        code = omen_chunk_encode(chunk, &c->kernels, c->settings.metric, err);
+    if (code == OMEN_OK && chunk->count != count)
+        code = omen_fail(err, OMEN_DATA_LOSS, "record %llu holds a point that no check lets in",
+                         (unsigned long long)record->position);
+    if (code == OMEN_OK)
+        code = omen_admit_chunk(c, record->position, chunk, NULL, complete, err);
+    omen_chunk_destroy(chunk);
+    return code;
+}
+
+static omen_code apply_and_free(omen_collection *c, struct omen_epoch *epoch, omen_error *err)
+{
+    omen_code code = omen_epoch_apply(c, epoch, err);
+
+    omen_epoch_destroy(epoch);
+    return code;
+}
+
+/* What was admitted but in no complete epoch becomes one, as if a writer had been waiting. */
+static omen_code close_tail(omen_collection *c, omen_error *err)
+{
+    struct omen_epoch *complete = NULL;
+    uint64_t position = 0;
+    omen_code code;
+
+    if (!omen_admit_open_dirty(&c->admit)) return OMEN_OK;
+    code = omen_log_append(c->log, OMEN_RECORD_CLOSE, OMEN_ALGORITHM_VERSION, NULL, 0, &position,
+                           err);
+    if (code == OMEN_OK) code = omen_log_sync(c->log, err);
+    if (code == OMEN_OK) code = omen_admit_close(c, position, &complete, err);
+    if (code == OMEN_OK) code = apply_and_free(c, complete, err);
+    return code;
+}
+
+static void destroy(omen_collection *c)
+{
+    while (c->complete_first != NULL) {
+        struct omen_epoch *epoch = c->complete_first;
+
+        c->complete_first = epoch->next;
+        omen_epoch_destroy(epoch);
+    }
+    omen_step_destroy(c->step);
+    omen_admit_deinit(&c->admit);
+    omen_originals_close(&c->originals);
+    if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
+    omen_graph_deinit(&c->graph);
+    omen_log_close(c->log);
+    if (c->dropped) remove_files(c->dir);
+    (void)pthread_mutex_destroy(&c->apply_mutex);
+    omen_free(c->dir);
+    omen_free(c);
+}
+
+/* The directory was renamed when the collection was dropped: what is left after a crash in here is
+ * removed at the next start. */
+static void remove_files(const char *dir)
+{
+    char dropped[4096];
+
+    (void)snprintf(dropped, sizeof dropped, "%s.dropped", dir);
+    omen_directory_remove(dropped);
+}

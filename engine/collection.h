@@ -1,0 +1,102 @@
+/* collection.h - the inside of a collection: who writes what.
+ *
+ * Three threads of work meet here: the log thread (append, sync, ADMIT), the applier with its crew
+ * (PROPOSE, LINK, PUBLISH), and searches. Fields are grouped by writer. What passes from the log
+ * thread to the applier passes under the queues' mutex; what searches read is atomic or fixed
+ * before it can be reached (graph.h, and the essay at `published` below).
+ */
+#ifndef OMEN_COLLECTION_H
+#define OMEN_COLLECTION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/admit.h"
+#include "engine/cells.h"
+#include "engine/engine.h"
+#include "engine/graph.h"
+#include "engine/log.h"
+#include "engine/originals.h"
+
+struct omen_step; /* the applier's workspace, epoch.h */
+
+/* What searches see, published by the applier at the end of an epoch.
+ *
+ * The applier stores everything else first, then `epoch` (release), then `position` (release).
+ * A search loads `position` first, then `epoch` (both acquire), then the rest: so its epoch covers
+ * at least its position, and the tables cover at least its epoch. Being ahead is harmless: slots born
+ * later than the pinned epoch are dropped from the answer by their visibility word. Staleness costs
+ * freshness only: a search may miss an epoch that was published while it started. */
+struct omen_published {
+    _Atomic uint32_t slots;
+    _Atomic uint64_t points;
+    _Atomic float phi_squared;
+    _Atomic uint32_t epoch;
+    _Atomic uint64_t position;
+};
+
+struct omen_collection {
+    /* Fixed once it is opened. */
+    omen_engine *engine;
+    char name[OMEN_NAME_BYTES_MAX + 1];
+    uint8_t incarnation[OMEN_INCARNATION_BYTES];
+    char *dir;
+    struct omen_collection_settings settings;
+    struct omen_kernels kernels;
+    _Atomic uint32_t references;
+
+    /* Log thread; at start-up the opening thread. */
+    struct omen_log *log;
+    struct omen_admit admit;
+    _Atomic uint64_t durable_position; /* written there, read by anyone */
+
+    /* ADMIT writes new slots; the applier links them (graph.h says which array is whose). */
+    struct omen_graph graph;
+    struct omen_originals originals;
+
+    /* Applier and crew. The mutex is held through an epoch and its publication; whoever wants the
+     * graph at rest (its hash) takes it. */
+    pthread_mutex_t apply_mutex;
+    struct omen_cells cells;
+    struct omen_step *step;
+    _Atomic uint64_t table_bytes; /* of cells; written by the applier, read by anyone */
+
+    struct omen_published published;
+
+    /* Under the queues' mutex (ingest.c). */
+    struct omen_collection *next_to_log; /* in the engine's list of logs with work */
+    struct omen_collection *next_to_apply;
+    bool in_log_list;
+    bool in_apply_list;
+    bool applying;
+    bool dropped;
+    bool failed; /* the log or an allocation failed: writes are refused, searches go on */
+    omen_error failure;
+    struct omen_pending *pending_first, *pending_last;
+    struct omen_epoch *complete_first, *complete_last; /* admitted epochs that wait */
+    uint32_t open_points; /* of the epoch that is still open, as of the last group */
+    bool open_dirty;      /* somebody waits for that epoch */
+    omen_stream *streams; /* all open ones */
+    uint64_t notify_round;
+
+    _Atomic uint64_t backlog_bytes; /* chunks between push and publish */
+};
+
+/* Opens what is in `dir` and replays its log; name and settings are in there. Uses the engine's crew:
+ * start-up, or a collection just made (whose log has nothing to apply).
+ * Takes: dir, a heap string, also on failure. Owns: *out, one reference.
+ * Fails: as omen_engine_open. */
+OMEN_CHECKED omen_code omen_collection_load(omen_engine *engine, char *dir,
+                                            omen_collection **out, omen_error *err);
+
+/* Makes the files of a new collection in `dir` (which exists and is empty), and closes them: a log
+ * with its SETTINGS record. */
+OMEN_CHECKED omen_code omen_collection_make(const char *dir, const char *name,
+                                            const uint8_t *incarnation,
+                                            const struct omen_collection_settings *settings,
+                                            omen_error *err);
+
+/* A counted reference more. */
+void omen_collection_retain(omen_collection *collection);
+
+#endif

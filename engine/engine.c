@@ -1,0 +1,304 @@
+/* engine.c - opening and closing an engine, and the registry of its collections. */
+#include "engine/engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "engine/directory.h"
+#include "engine/engine_state.h"
+#include "engine/ingest.h"
+#include "engine/memory.h"
+#include "engine/search.h"
+#include "engine/settings.h"
+
+static omen_code check_options(const struct omen_engine_options *options, omen_engine *engine,
+                               omen_error *err);
+static omen_code load_one(void *user, char *path, omen_error *err);
+static omen_code register_collection(omen_engine *engine, omen_collection *c, omen_error *err);
+static uint32_t find_place(const omen_engine *engine, const char *name, bool *there);
+static omen_code make_files(omen_engine *engine, const char *name, const uint8_t *incarnation,
+                            const struct omen_collection_settings *settings, char **dir,
+                            omen_error *err);
+
+static uint32_t cpu_count(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (n < 1) return 1;
+    return n > (long)OMEN_THREADS_MAX ? OMEN_THREADS_MAX : (uint32_t)n;
+}
+
+omen_code omen_engine_open(const struct omen_engine_options *options, omen_engine **out,
+                           omen_error *err)
+{
+    omen_engine *engine = omen_alloc_zeroed(sizeof *engine);
+    omen_code code = OMEN_OK;
+
+    *out = NULL;
+    if (engine == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an engine");
+    engine->lock_fd = -1;
+    (void)pthread_mutex_init(&engine->registry_mutex, NULL);
+    code = check_options(options, engine, err);
+    if (code == OMEN_OK) code = omen_directory_lock(engine->data_dir, &engine->lock_fd, err);
+    if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
+    if (code == OMEN_OK) code = omen_directory_visit(engine->data_dir, load_one, engine, err);
+    if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
+    if (code == OMEN_OK)
+        code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
+    if (code != OMEN_OK) {
+        omen_engine_close(engine);
+        return code;
+    }
+    *out = engine;
+    return OMEN_OK;
+}
+
+void omen_engine_close(omen_engine *engine)
+{
+    if (engine == NULL) return;
+    omen_search_pool_stop(engine->pool);
+    omen_ingest_stop(engine->ingest);
+    for (uint32_t i = 0; i < engine->collection_count; i++)
+        omen_collection_release(engine->collections[i]);
+    omen_crew_destroy(engine->crew);
+    if (engine->lock_fd >= 0) (void)close(engine->lock_fd);
+    (void)pthread_mutex_destroy(&engine->registry_mutex);
+    omen_free(engine->data_dir);
+    omen_free(engine);
+}
+
+omen_code omen_collection_create(omen_engine *engine, const char *name,
+                                 const struct omen_collection_settings *settings,
+                                 struct omen_collection_info *info, omen_error *err)
+{
+    struct omen_collection_settings checked = *settings;
+    uint8_t incarnation[OMEN_INCARNATION_BYTES];
+    omen_collection *c = NULL;
+    char *dir = NULL;
+    bool there = false;
+    omen_code code = omen_name_check(name, err);
+
+    if (code == OMEN_OK) code = omen_settings_check(&checked, err);
+    if (code != OMEN_OK) return code;
+    if (getrandom(incarnation, sizeof incarnation, 0) != (ssize_t)sizeof incarnation)
+        return omen_fail(err, OMEN_UNAVAILABLE, "no random bytes for an incarnation");
+    /* Held while files are made: creating is rare, and two of one name must not race. */
+    (void)pthread_mutex_lock(&engine->registry_mutex);
+    (void)find_place(engine, name, &there);
+    if (there)
+        code = omen_fail_because(err, OMEN_ALREADY_EXISTS, "COLLECTION_EXISTS",
+                                 "collection '%s' exists", name);
+    else if (engine->collection_count == OMEN_COLLECTIONS_MAX)
+        code = omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_LIMIT",
+                                 "there are %u collections; that is the limit",
+                                 OMEN_COLLECTIONS_MAX);
+    if (code == OMEN_OK) code = make_files(engine, name, incarnation, &checked, &dir, err);
+    if (code == OMEN_OK) code = omen_collection_load(engine, dir, &c, err);
+    if (code == OMEN_OK) code = register_collection(engine, c, err);
+    if (code == OMEN_OK && info != NULL) omen_collection_get_info(c, info);
+    (void)pthread_mutex_unlock(&engine->registry_mutex);
+    return code;
+}
+
+omen_code omen_collection_acquire(omen_engine *engine, const char *name, omen_collection **out,
+                                  omen_error *err)
+{
+    bool there = false;
+    uint32_t i;
+
+    *out = NULL;
+    (void)pthread_mutex_lock(&engine->registry_mutex);
+    i = find_place(engine, name, &there);
+    if (there) {
+        *out = engine->collections[i];
+        omen_collection_retain(*out);
+    }
+    (void)pthread_mutex_unlock(&engine->registry_mutex);
+    if (there) return OMEN_OK;
+    return omen_fail_because(err, OMEN_NOT_FOUND, "COLLECTION_NOT_FOUND",
+                             "collection '%.*s' does not exist", (int)OMEN_NAME_BYTES_MAX, name);
+}
+
+omen_code omen_collection_list(omen_engine *engine, struct omen_collection_info **out,
+                               size_t *count, omen_error *err)
+{
+    omen_code code = OMEN_OK;
+
+    *count = 0;
+    (void)pthread_mutex_lock(&engine->registry_mutex);
+    *out = omen_alloc((engine->collection_count + 1) * sizeof **out);
+    if (*out == NULL)
+        code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a list of collections");
+    for (uint32_t i = 0; code == OMEN_OK && i < engine->collection_count; i++)
+        omen_collection_get_info(engine->collections[i], &(*out)[(*count)++]);
+    (void)pthread_mutex_unlock(&engine->registry_mutex);
+    return code;
+}
+
+void omen_collection_list_free(struct omen_collection_info *list)
+{
+    omen_free(list);
+}
+
+omen_code omen_collection_delete(omen_engine *engine, const char *name, omen_error *err)
+{
+    omen_collection *c = NULL;
+    char dropped[4096];
+    bool there = false;
+    omen_code code = OMEN_OK;
+    uint32_t i;
+
+    (void)pthread_mutex_lock(&engine->registry_mutex);
+    i = find_place(engine, name, &there);
+    if (there) {
+        c = engine->collections[i];
+        (void)snprintf(dropped, sizeof dropped, "%s.dropped", c->dir);
+        code = omen_directory_rename(engine->data_dir, c->dir, dropped, err);
+    }
+    if (there && code == OMEN_OK) {
+        engine->collection_count--;
+        memmove(&engine->collections[i], &engine->collections[i + 1],
+                (engine->collection_count - i) * sizeof *engine->collections);
+    }
+    (void)pthread_mutex_unlock(&engine->registry_mutex);
+    if (!there)
+        return omen_fail_because(err, OMEN_NOT_FOUND, "COLLECTION_NOT_FOUND",
+                                 "collection '%.*s' does not exist", (int)OMEN_NAME_BYTES_MAX,
+                                 name);
+    if (code != OMEN_OK) return code;
+    omen_ingest_drop(c);
+    omen_collection_release(c); /* the registry's */
+    return OMEN_OK;
+}
+
+void omen_engine_tell(const omen_engine *engine, enum omen_event_level level, const char *format,
+                      ...)
+{
+    char message[512];
+    va_list args;
+
+    if (engine->event == NULL) return;
+    va_start(args, format);
+    (void)vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    engine->event(engine->event_user, level, message);
+}
+
+static omen_code check_options(const struct omen_engine_options *options, omen_engine *engine,
+                               omen_error *err)
+{
+    size_t length = options->data_dir == NULL ? 0 : strlen(options->data_dir);
+
+    engine->event = options->event;
+    engine->event_user = options->event_user;
+    if (length == 0 || length > 3800)
+        return omen_fail(err, OMEN_INVALID_ARGUMENT, "data_dir has %zu bytes; it has 1 to 3800",
+                         length);
+    if (options->ingest_threads > OMEN_THREADS_MAX || options->search_threads > OMEN_THREADS_MAX)
+        return omen_fail(err, OMEN_INVALID_ARGUMENT,
+                         "ingest_threads is %u and search_threads is %u; each is at most %u",
+                         options->ingest_threads, options->search_threads, OMEN_THREADS_MAX);
+    if (options->shards > OMEN_SHARDS_MAX)
+        return omen_fail(err, OMEN_INVALID_ARGUMENT, "shards is %u; it is at most %u",
+                         options->shards, OMEN_SHARDS_MAX);
+    engine->ingest_threads =
+        options->ingest_threads == 0 ? cpu_count() : options->ingest_threads;
+    engine->search_threads =
+        options->search_threads == 0 ? cpu_count() : options->search_threads;
+    engine->shards = options->shards == 0 ? 4 * engine->ingest_threads : options->shards;
+    engine->isas = omen_cpu_isas();
+    if (options->simd != NULL) {
+        unsigned wanted = omen_isas_named(options->simd);
+
+        if (wanted == 0)
+            return omen_fail(err, OMEN_INVALID_ARGUMENT, "simd is '%.40s'; it is one of %s",
+                             options->simd, omen_isas_list());
+        if ((wanted & ~engine->isas) != 0)
+            return omen_fail(err, OMEN_INVALID_ARGUMENT,
+                             "simd is '%s', but this machine runs '%s' at most", options->simd,
+                             omen_isas_top(engine->isas));
+        engine->isas = wanted;
+    }
+    engine->data_dir = omen_alloc(length + 1);
+    if (engine->data_dir == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path of %zu bytes", length);
+    memcpy(engine->data_dir, options->data_dir, length + 1);
+    return OMEN_OK;
+}
+
+static omen_code load_one(void *user, char *path, omen_error *err)
+{
+    omen_engine *engine = user;
+    omen_collection *c = NULL;
+    omen_code code = omen_collection_load(engine, path, &c, err);
+
+    if (code != OMEN_OK) return code;
+    omen_engine_tell(engine, OMEN_EVENT_INFO,
+                     "collection '%s': %llu points, %llu records, kernels %s", c->name,
+                     (unsigned long long)c->admit.point_count,
+                     (unsigned long long)c->admit.position, c->kernels.dot_i8_many_name);
+    return register_collection(engine, c, err);
+}
+
+/* Takes the reference, also on failure. */
+static omen_code register_collection(omen_engine *engine, omen_collection *c, omen_error *err)
+{
+    bool there = false;
+    uint32_t i = find_place(engine, c->name, &there);
+
+    if (there || engine->collection_count == OMEN_COLLECTIONS_MAX) {
+        omen_code code = omen_fail(err, OMEN_DATA_LOSS,
+                                   "two directories hold a collection '%s', or there are more "
+                                   "than %u",
+                                   c->name, OMEN_COLLECTIONS_MAX);
+
+        omen_collection_release(c);
+        return code;
+    }
+    memmove(&engine->collections[i + 1], &engine->collections[i],
+            (engine->collection_count - i) * sizeof *engine->collections);
+    engine->collections[i] = c;
+    engine->collection_count++;
+    return OMEN_OK;
+}
+
+/* Where the name is, or belongs. Under the registry's mutex, or before there are threads. */
+static uint32_t find_place(const omen_engine *engine, const char *name, bool *there)
+{
+    uint32_t i = 0;
+
+    while (i < engine->collection_count && strcmp(engine->collections[i]->name, name) < 0)
+        i++;
+    *there = i < engine->collection_count && strcmp(engine->collections[i]->name, name) == 0;
+    return i;
+}
+
+/* <incarnation>.making, then one rename: a crash leaves either nothing or a whole collection. */
+static omen_code make_files(omen_engine *engine, const char *name, const uint8_t *incarnation,
+                            const struct omen_collection_settings *settings, char **dir,
+                            omen_error *err)
+{
+    char making[4096];
+    size_t length = strlen(engine->data_dir) + 1 + 2 * OMEN_INCARNATION_BYTES;
+    omen_code code = OMEN_OK;
+
+    *dir = omen_alloc(length + 1);
+    if (*dir == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path");
+    (void)snprintf(*dir, length + 1, "%s/", engine->data_dir);
+    for (size_t i = 0; i < OMEN_INCARNATION_BYTES; i++)
+        (void)snprintf(*dir + length - 2 * (OMEN_INCARNATION_BYTES - i), 3, "%02x",
+                       incarnation[i]);
+    (void)snprintf(making, sizeof making, "%s.making", *dir);
+    code = omen_directory_make(making, err);
+    if (code == OMEN_OK) code = omen_collection_make(making, name, incarnation, settings, err);
+    if (code == OMEN_OK) code = omen_directory_rename(engine->data_dir, making, *dir, err);
+    if (code != OMEN_OK) {
+        omen_directory_remove(making);
+        omen_free(*dir);
+        *dir = NULL;
+    }
+    return code;
+}

@@ -1,0 +1,38 @@
+/* engine_state.h - the inside of an engine: registry, threads, options as used. */
+#ifndef OMEN_ENGINE_STATE_H
+#define OMEN_ENGINE_STATE_H
+
+#include <pthread.h>
+
+#include "engine/collection.h"
+#include "engine/crew.h"
+#include "engine/engine.h"
+
+struct omen_ingest;
+struct omen_search_pool;
+
+struct omen_engine {
+    /* Fixed once open. */
+    char *data_dir;
+    int lock_fd;
+    uint32_t ingest_threads;
+    uint32_t shards;
+    uint32_t search_threads;
+    unsigned isas;
+    omen_event_fn *event;
+    void *event_user;
+    omen_crew *crew; /* at start-up the opening thread's, then the applier's */
+    struct omen_ingest *ingest;
+    struct omen_search_pool *pool;
+
+    pthread_mutex_t registry_mutex;
+    /* Under the mutex: sorted by name, each counted. */
+    omen_collection *collections[OMEN_COLLECTIONS_MAX];
+    uint32_t collection_count;
+};
+
+OMEN_PRINTF(3, 4)
+void omen_engine_tell(const omen_engine *engine, enum omen_event_level level, const char *format,
+                      ...);
+
+#endif

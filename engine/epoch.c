@@ -1,0 +1,274 @@
+/* epoch.c - one step of a collection: the order of the phases, and what is published when.
+ *
+ * new pivots take over members | route every point | update the cells | candidates, selection, own
+ * rows | back-links | publish. A bar is a barrier: the crew's threads have all finished.
+ */
+#include "engine/epoch.h"
+
+#include <string.h>
+
+#include "engine/memory.h"
+
+/* An epoch this small is done sooner by one thread than by waking the others. */
+#define CREW_POINTS_MIN 32u
+
+static omen_code worker_init(struct omen_step *step, struct omen_worker *w, omen_error *err);
+static void worker_deinit(struct omen_worker *w);
+static omen_code collect_points(struct omen_step *step, omen_error *err);
+static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error *err);
+static omen_code add_pivots(struct omen_step *step, omen_error *err);
+static omen_code plan_blocks(struct omen_step *step, omen_error *err);
+static omen_code collect_everything(struct omen_step *step, omen_error *err);
+static void publish(struct omen_step *step);
+
+omen_code omen_step_create(omen_collection *collection, omen_crew *crew, uint32_t shards,
+                           struct omen_step **out, omen_error *err)
+{
+    struct omen_step *step = omen_alloc_zeroed(sizeof *step);
+    omen_code code = OMEN_OK;
+
+    *out = NULL;
+    if (step == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a collection's workspace");
+    step->collection = collection;
+    step->crew = crew;
+    step->shards = shards;
+    step->probes = collection->settings.probes;
+    step->key_buffer = collection->settings.candidates * 4;
+    if (step->key_buffer < step->probes * 2) step->key_buffer = step->probes * 2;
+    if (step->key_buffer < OMEN_TAKEOVER_CELLS * 2) step->key_buffer = OMEN_TAKEOVER_CELLS * 2;
+    step->worker_count = omen_crew_workers(crew);
+    step->workers = omen_alloc_zeroed(step->worker_count * sizeof *step->workers);
+    if (step->workers == NULL)
+        code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a collection's workspace");
+    for (uint32_t i = 0; i < step->worker_count && code == OMEN_OK; i++)
+        code = worker_init(step, &step->workers[i], err);
+    if (code != OMEN_OK) {
+        omen_step_destroy(step);
+        return code;
+    }
+    *out = step;
+    return OMEN_OK;
+}
+
+void omen_step_destroy(struct omen_step *step)
+{
+    if (step == NULL) return;
+    for (uint32_t i = 0; step->workers != NULL && i < step->worker_count; i++)
+        worker_deinit(&step->workers[i]);
+    for (uint32_t i = 0; i < step->block_capacity; i++) {
+        omen_free(step->blocks[i].links);
+        omen_free(step->blocks[i].shard_begin);
+    }
+    omen_free(step->workers);
+    omen_free(step->points);
+    omen_free(step->routes);
+    omen_free(step->route_counts);
+    omen_free(step->everything);
+    omen_free(step->takeover);
+    omen_free(step->takeover_begin);
+    omen_free(step->takeover_pivots);
+    omen_free(step->blocks);
+    omen_free(step);
+}
+
+omen_code omen_epoch_apply(omen_collection *collection, const struct omen_epoch *epoch,
+                           omen_error *err)
+{
+    struct omen_step *step = collection->step;
+    omen_code code;
+
+    (void)pthread_mutex_lock(&collection->apply_mutex);
+    step->epoch = epoch;
+    code = collect_points(step, err);
+    if (code == OMEN_OK && step->point_count > 0) {
+        code = add_pivots(step, err);
+        if (code == OMEN_OK) code = omen_step_take_over(step, err);
+        if (code == OMEN_OK) code = omen_step_route(step, err);
+        if (code == OMEN_OK) code = collect_everything(step, err);
+        if (code == OMEN_OK) code = plan_blocks(step, err);
+        if (code == OMEN_OK) code = omen_step_propose(step, err);
+        if (code == OMEN_OK) code = omen_step_link(step, err);
+    }
+    if (code == OMEN_OK) publish(step);
+    step->epoch = NULL;
+    (void)pthread_mutex_unlock(&collection->apply_mutex);
+    return code;
+}
+
+omen_code omen_step_run(struct omen_step *step, omen_crew_fn *phase, omen_error *err)
+{
+    atomic_store_explicit(&step->next, 0, memory_order_relaxed);
+    if (step->point_count < CREW_POINTS_MIN)
+        phase(step, 0);
+    else
+        omen_crew_run(step->crew, phase, step);
+    for (uint32_t i = 0; i < step->worker_count; i++) {
+        struct omen_worker *w = &step->workers[i];
+
+        if (w->code == OMEN_OK) continue;
+        if (err != NULL) *err = w->error;
+        return w->code;
+    }
+    return OMEN_OK;
+}
+
+static omen_code worker_init(struct omen_step *step, struct omen_worker *w, omen_error *err)
+{
+    size_t stride = step->collection->graph.stride;
+    size_t members = OMEN_CELL_SCAN_MAX;
+
+    w->codes = omen_alloc(members * sizeof *w->codes);
+    w->point_codes = omen_alloc(OMEN_TILE_POINTS * sizeof *w->point_codes);
+    w->members = omen_alloc(members * sizeof *w->members);
+    w->packed = omen_alloc_aligned(members * stride);
+    w->bias = omen_alloc_aligned(members * sizeof *w->bias);
+    w->scales = omen_alloc_aligned(members * sizeof *w->scales);
+    w->norms = omen_alloc_aligned(members * sizeof *w->norms);
+    w->dots = omen_alloc_aligned(OMEN_TILE_POINTS * members * sizeof *w->dots);
+    w->distances = omen_alloc_aligned(members * sizeof *w->distances);
+    w->probes = omen_alloc_aligned((OMEN_ROW_LINKS + 1) * stride);
+    w->keys = omen_alloc((size_t)OMEN_BLOCK_POINTS * step->key_buffer * sizeof *w->keys);
+    w->nearest = omen_alloc(OMEN_BLOCK_POINTS * sizeof *w->nearest);
+    w->cell_points =
+        omen_alloc((size_t)OMEN_BLOCK_POINTS * step->probes * sizeof *w->cell_points);
+    if (w->codes == NULL || w->point_codes == NULL || w->members == NULL || w->packed == NULL ||
+        w->bias == NULL || w->scales == NULL || w->norms == NULL || w->dots == NULL ||
+        w->distances == NULL || w->probes == NULL || w->keys == NULL || w->nearest == NULL ||
+        w->cell_points == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
+    return OMEN_OK;
+}
+
+static void worker_deinit(struct omen_worker *w)
+{
+    omen_free(w->codes);
+    omen_free(w->point_codes);
+    omen_free(w->members);
+    omen_free(w->packed);
+    omen_free(w->bias);
+    omen_free(w->scales);
+    omen_free(w->norms);
+    omen_free(w->dots);
+    omen_free(w->distances);
+    omen_free(w->probes);
+    omen_free(w->keys);
+    omen_free(w->nearest);
+    omen_free(w->cell_keys);
+    omen_free(w->cell_begin);
+    omen_free(w->cell_points);
+    omen_free(w->moves);
+}
+
+static omen_code collect_points(struct omen_step *step, omen_error *err)
+{
+    const struct omen_graph *graph = &step->collection->graph;
+    omen_code code =
+        grow_points(step, step->epoch->end_slot - step->epoch->first_slot, err);
+
+    step->point_count = 0;
+    for (uint32_t s = step->epoch->first_slot; code == OMEN_OK && s < step->epoch->end_slot; s++) {
+        if (*omen_graph_home(graph, s) != OMEN_CELL_NONE) step->points[step->point_count++] = s;
+    }
+    return code;
+}
+
+static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error *err)
+{
+    if (points <= step->point_capacity) return OMEN_OK;
+    omen_free(step->points);
+    omen_free(step->routes);
+    omen_free(step->route_counts);
+    step->point_capacity = 0;
+    step->points = omen_alloc(points * sizeof *step->points);
+    step->routes = omen_alloc((size_t)points * step->probes * sizeof *step->routes);
+    step->route_counts = omen_alloc(points * sizeof *step->route_counts);
+    if (step->points == NULL || step->routes == NULL || step->route_counts == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an epoch of %u points", points);
+    step->point_capacity = points;
+    return OMEN_OK;
+}
+
+static omen_code add_pivots(struct omen_step *step, omen_error *err)
+{
+    omen_collection *c = step->collection;
+    omen_code code = OMEN_OK;
+
+    step->old_pivots = c->cells.count;
+    for (uint32_t i = 0; i < step->point_count && code == OMEN_OK; i++) {
+        if (omen_slot_is_pivot(step->points[i]))
+            code = omen_cells_add_pivot(&c->cells, &c->graph, &c->kernels, step->points[i], err);
+    }
+    return code;
+}
+
+/* Up to OMEN_SMALL_COLLECTION slots, all linked ones are candidates of all. */
+static omen_code collect_everything(struct omen_step *step, omen_error *err)
+{
+    omen_collection *c = step->collection;
+
+    step->everything_count = 0;
+    if (step->epoch->end_slot > OMEN_SMALL_COLLECTION) {
+        omen_free(step->everything);
+        step->everything = NULL;
+        return OMEN_OK;
+    }
+    if (step->everything == NULL)
+        step->everything = omen_alloc(OMEN_SMALL_COLLECTION * sizeof *step->everything);
+    if (step->everything == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a list of %u slots",
+                         OMEN_SMALL_COLLECTION);
+    for (uint32_t s = 0; s < step->epoch->end_slot; s++) {
+        if (*omen_graph_home(&c->graph, s) != OMEN_CELL_NONE)
+            step->everything[step->everything_count++] = s;
+    }
+    return OMEN_OK;
+}
+
+/* Two blocks for each thread, so that one that was held up leaves work to the others; the larger a
+ * block, the more points share a packed cell. */
+static omen_code plan_blocks(struct omen_step *step, omen_error *err)
+{
+    uint32_t parts = step->worker_count == 1 ? 1 : 2 * step->worker_count;
+    uint32_t points = (step->point_count + parts - 1) / parts;
+
+    if (points < OMEN_TILE_POINTS) points = OMEN_TILE_POINTS;
+    if (points > OMEN_BLOCK_POINTS) points = OMEN_BLOCK_POINTS;
+    step->block_points = points;
+    step->block_count = (step->point_count + points - 1) / points;
+    if (step->block_count > step->block_capacity) {
+        struct omen_block *blocks =
+            omen_realloc(step->blocks, step->block_count * sizeof *blocks);
+
+        if (blocks == NULL)
+            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u blocks", step->block_count);
+        step->blocks = blocks;
+        while (step->block_capacity < step->block_count) {
+            struct omen_block *block = &blocks[step->block_capacity];
+
+            memset(block, 0, sizeof *block);
+            block->shard_begin = omen_alloc((step->shards + 2) * sizeof *block->shard_begin);
+            if (block->shard_begin == NULL)
+                return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u shards", step->shards);
+            step->block_capacity++;
+        }
+    }
+    return OMEN_OK;
+}
+
+/* See struct omen_published for the order and why it suffices. */
+static void publish(struct omen_step *step)
+{
+    omen_collection *c = step->collection;
+    struct omen_published *p = &c->published;
+
+    atomic_store_explicit(&c->cells.published, c->cells.count, memory_order_release);
+    atomic_store_explicit(&p->slots, step->epoch->end_slot, memory_order_release);
+    atomic_store_explicit(&p->points, step->epoch->points_total, memory_order_release);
+    atomic_store_explicit(&p->phi_squared, step->epoch->phi_squared, memory_order_release);
+    atomic_store_explicit(&p->epoch, step->epoch->number, memory_order_release);
+    atomic_store_explicit(&p->position, step->epoch->position, memory_order_release);
+    atomic_store_explicit(&c->table_bytes,
+                          omen_cells_bytes(&c->cells, c->graph.stride) +
+                              omen_graph_bytes(&c->graph, step->epoch->end_slot),
+                          memory_order_relaxed);
+}

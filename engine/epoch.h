@@ -1,0 +1,148 @@
+/* epoch.h - one step of a collection: PROPOSE, LINK, PUBLISH; and the workspace of it.
+ *
+ * Each phase is one call of the crew, so there is a barrier between any two. Within a phase a thread
+ * takes work by number from a counter; which thread does what never shows in the result:
+ *   - PROPOSE chooses by key (distance, slot): sets, not orders of arrival;
+ *   - LINK applies a row's back-links by ascending source, whoever applies them.
+ */
+#ifndef OMEN_EPOCH_H
+#define OMEN_EPOCH_H
+
+#include <stdatomic.h>
+
+#include "engine/collection.h"
+#include "engine/crew.h"
+#include "engine/keys.h"
+
+#define OMEN_TILE_POINTS 32u     /* points x members at once: their products stay in L1 */
+#define OMEN_BLOCK_POINTS 2048u  /* points that one thread proposes for in one go */
+
+/* A link to be: `source` chose `target`, so target's row gets source. */
+struct omen_backlink {
+    uint32_t target, source;
+    float distance;
+};
+
+/* The back-links of one block of points, grouped by the target's shard, by ascending source. */
+struct omen_block {
+    struct omen_backlink *links;
+    uint32_t capacity;
+    uint32_t *shard_begin; /* shards + 1 */
+};
+
+/* A member that a new pivot takes over. */
+struct omen_move {
+    uint32_t cell, slot;
+};
+
+/* One thread's scratch; grown between phases, never shared within one. */
+struct omen_worker {
+    const uint8_t **codes;       /* of members: OMEN_CELL_SCAN_MAX */
+    const uint8_t **point_codes; /* OMEN_TILE_POINTS */
+    uint32_t *members;           /* OMEN_CELL_SCAN_MAX */
+    int8_t *packed;              /* OMEN_CELL_SCAN_MAX x stride */
+    int32_t *bias;
+    float *scales, *norms;
+    int32_t *dots;    /* OMEN_TILE_POINTS x OMEN_CELL_SCAN_MAX */
+    float *distances; /* OMEN_CELL_SCAN_MAX */
+    int8_t *probes;   /* OMEN_ROW_LINKS + 1 prepared codes of stride bytes */
+    omen_key *keys;   /* OMEN_BLOCK_POINTS buffers */
+    struct omen_nearest *nearest; /* OMEN_BLOCK_POINTS */
+    omen_key *cell_keys;          /* of one cell too large to be scanned */
+    uint32_t cell_keys_capacity;
+    uint32_t *cell_begin; /* counting sort of probes by cell: pivots + 2 */
+    uint32_t cell_capacity;
+    uint32_t *cell_points; /* OMEN_BLOCK_POINTS x probes */
+    struct omen_move *moves;
+    uint32_t move_count, move_capacity;
+    omen_code code; /* first failure of this thread in this epoch */
+    omen_error error;
+};
+
+struct omen_step {
+    omen_collection *collection;
+    omen_crew *crew;
+    uint32_t shards;
+    uint32_t probes;     /* P */
+    uint32_t key_buffer; /* capacity of one point's buffer */
+    uint32_t worker_count;
+    struct omen_worker *workers;
+
+    /* Of the epoch in work. */
+    const struct omen_epoch *epoch;
+    uint32_t *points; /* slots to link, ascending */
+    uint32_t point_count, point_capacity;
+    uint32_t *routes; /* point_count x probes: cells, nearest first */
+    uint32_t *route_counts;
+    uint32_t *everything; /* small collection: all linked slots; NULL: use cells */
+    uint32_t everything_count;
+    uint32_t old_pivots; /* pivots before this epoch */
+    uint32_t *takeover;  /* new pivots x OMEN_TAKEOVER_CELLS: old cells, OMEN_CELL_NONE fills */
+    uint32_t takeover_capacity;
+    uint32_t *takeover_begin; /* per old cell: its new pivots, grouped; old_pivots + 2 */
+    uint32_t takeover_begin_capacity;
+    uint32_t *takeover_pivots;
+    struct omen_block *blocks;
+    uint32_t block_count, block_capacity, block_points;
+    _Atomic uint32_t next; /* work counter of the phase */
+};
+
+/* Owns: *out. Fails: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_step_create(omen_collection *collection, omen_crew *crew,
+                                        uint32_t shards, struct omen_step **out, omen_error *err);
+void omen_step_destroy(struct omen_step *step); /* NULL is allowed */
+
+/* Applies and publishes one epoch. Applier. Fails: OMEN_RESOURCE_EXHAUSTED; the collection must then
+ * take no more epochs (nothing of this one was published). */
+OMEN_CHECKED omen_code omen_epoch_apply(omen_collection *collection,
+                                        const struct omen_epoch *epoch, omen_error *err);
+
+/* The phases; see pivots.c, route.c, propose.c, link.c. Each runs on the whole crew. */
+OMEN_CHECKED omen_code omen_step_take_over(struct omen_step *step, omen_error *err);
+OMEN_CHECKED omen_code omen_step_route(struct omen_step *step, omen_error *err);
+OMEN_CHECKED omen_code omen_step_propose(struct omen_step *step, omen_error *err);
+OMEN_CHECKED omen_code omen_step_link(struct omen_step *step, omen_error *err);
+
+/* Runs a phase on the crew and gathers the workers' failures. */
+OMEN_CHECKED omen_code omen_step_run(struct omen_step *step, omen_crew_fn *phase, omen_error *err);
+
+/* The next number of work, or one >= count. */
+static inline uint32_t omen_step_next(struct omen_step *step)
+{
+    return atomic_fetch_add_explicit(&step->next, 1, memory_order_relaxed);
+}
+
+/* Some slots that points are compared with. */
+struct omen_members {
+    const uint32_t *slots; /* what the keys shall name: slots, or cells when routing */
+    uint32_t count;        /* <= OMEN_CELL_SCAN_MAX */
+    bool excludes_self;    /* a member that is the point itself is left out */
+    const int8_t *packed;  /* for the block kernel; NULL: use codes */
+    const int32_t *bias;
+    const float *scales, *norms; /* 64-byte aligned, readable up to a multiple of 16 */
+    const uint8_t **codes;       /* for the gathered kernel; NULL: use packed */
+};
+/* Offers the members to nearest[i] of each of `count` <= OMEN_TILE_POINTS points (slots). */
+void omen_near_members(struct omen_step *step, struct omen_worker *worker,
+                       const struct omen_members *members, const uint32_t *points,
+                       struct omen_nearest *const *nearest, uint32_t count);
+
+/* The same with the first `pivots` pivots as members: keys name cells. */
+void omen_route_points(struct omen_step *step, struct omen_worker *worker, const uint32_t *points,
+                       struct omen_nearest *const *nearest, uint32_t count, uint32_t pivots);
+
+/* Gathers codes, scales and norms of worker->members[0..count). */
+void omen_gather_members(struct omen_step *step, struct omen_worker *worker, uint32_t count,
+                         bool pack, struct omen_members *out);
+
+/* Computes the distances of the keys' slots from `slot` again. Uses the worker's first probe. */
+void omen_measure(struct omen_step *step, struct omen_worker *worker, uint32_t slot,
+                  omen_key *keys, uint32_t count);
+
+/* Diversity selection (Malkov & Yashunin, Algorithm 4, without its extensions): of `count` keys,
+ * ascending by distance from one point, keeps those nearer to the point than to any one kept
+ * before; at most `keep`. Kept keys move to the front; returns how many. */
+uint32_t omen_select_diverse(struct omen_step *step, struct omen_worker *worker, omen_key *keys,
+                             uint32_t count, uint32_t keep);
+
+#endif

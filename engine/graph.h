@@ -1,0 +1,227 @@
+/* graph.h - the graph's memory: slots, rows, and how readers copy a row without a lock.
+ *
+ * Slots are dense numbers. Their data lies as a structure of arrays in segments of 16,384 slots that
+ * never move: a fixed directory of pointers, so that a reader needs no lock to find a slot. A shard
+ * owns stripes of 256 slots; in an epoch's LINK step exactly one thread writes a shard's rows.
+ *
+ * Publication of links. A row is a count and up to 47 links, all atomic. The writer stores each link
+ * with release, then the count with release. The reader loads count and links relaxed and then
+ * issues one acquire fence, before it touches anything that a link names.
+ *   - Order: a slot's code, meta, id, visibility and own row are written (ADMIT, PROPOSE) before
+ *     any link to it is stored (LINK, behind a barrier). So whoever reads a link, and then fences,
+ *     reads initialised data behind it.
+ *   - The fence alone suffices: release store -> relaxed load of that very value -> acquire fence
+ *     is a synchronises-with edge (C17 7.17.4). An acquire on the count alone would not do: a link
+ *     under an old count may be newer than that count.
+ *   - A row that is pruned while it is copied gives a mix of old and new links. All of them name
+ *     valid slots. The cost is the recall of one hop.
+ *   - ThreadSanitizer does not model fences: under it, links are loaded with acquire instead.
+ */
+#ifndef OMEN_GRAPH_H
+#define OMEN_GRAPH_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/codes.h"
+#include "engine/engine.h"
+
+#define OMEN_SLOT_NONE UINT32_MAX
+#define OMEN_CELL_NONE UINT32_MAX
+#define OMEN_EPOCH_NEVER UINT32_MAX
+#define OMEN_SEGMENT_SLOTS 16384u
+#define OMEN_STRIPE_SLOTS 256u
+
+struct omen_row {
+    _Atomic uint32_t count;
+    _Atomic uint32_t links[OMEN_ROW_LINKS];
+} __attribute__((aligned(64)));
+
+/* Distances of a row's links from the row's slot, in the same order; padded to the row's size. */
+struct omen_row_distances {
+    float of[OMEN_ROW_LINKS + 1];
+};
+
+/* One segment's arrays; each indexed by slot % OMEN_SEGMENT_SLOTS. Pointers are written once, before
+ * any slot of the segment is handed out. */
+struct omen_segment {
+    /* Written by ADMIT before the slot can be reached, then fixed. */
+    uint8_t *codes; /* stride bytes each */
+    struct omen_code_meta *metas;
+    uint64_t *ids;
+    float *inverse_lengths; /* cosine: 1 / |x|; else 1 */
+
+    /* Written by ADMIT (born: with the slot; died: comes with deletes), read by searches. */
+    _Atomic uint64_t *visibility; /* born << 32 | died */
+    /* Written by ADMIT (release), read by searches (acquire): the duplicates of a head. */
+    _Atomic uint32_t *chain;
+
+    /* Own row: PROPOSE. Others: LINK, by the shard's thread alone. Read by searches. */
+    struct omen_row *rows;
+    struct omen_row_distances *distances; /* read and written by the row's writer only */
+
+    /* Ingest threads only. OMEN_CELL_NONE: a duplicate, no links, in no cell. */
+    uint32_t *homes;
+    float *home_distances;
+
+    void *pages; /* all of the above */
+    bool huge;
+};
+
+struct omen_graph {
+    size_t stride;
+    size_t segment_bytes;
+    uint32_t segment_count;         /* ADMIT only */
+    struct omen_segment *directory; /* OMEN_SLOTS_MAX / OMEN_SEGMENT_SLOTS, mapped lazily */
+};
+
+OMEN_CHECKED omen_code omen_graph_init(struct omen_graph *graph, uint32_t dim, omen_error *err);
+void omen_graph_deinit(struct omen_graph *graph);
+
+/* Makes sure that slots below `end` have memory. ADMIT's thread. Fails: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_graph_reserve(struct omen_graph *graph, uint32_t end, omen_error *err);
+
+/* Bytes of memory that `slots` slots take. */
+uint64_t omen_graph_bytes(const struct omen_graph *graph, uint32_t slots);
+
+static inline const struct omen_segment *omen_graph_segment(const struct omen_graph *graph,
+                                                            uint32_t slot)
+{
+    return &graph->directory[slot / OMEN_SEGMENT_SLOTS];
+}
+static inline uint32_t omen_graph_offset(uint32_t slot)
+{
+    return slot % OMEN_SEGMENT_SLOTS;
+}
+static inline uint8_t *omen_graph_code(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->codes + omen_graph_offset(slot) * graph->stride;
+}
+static inline struct omen_code_meta *omen_graph_meta(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->metas + omen_graph_offset(slot);
+}
+static inline struct omen_row *omen_graph_row(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->rows + omen_graph_offset(slot);
+}
+static inline struct omen_row_distances *omen_graph_distances(const struct omen_graph *graph,
+                                                              uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->distances + omen_graph_offset(slot);
+}
+static inline uint32_t *omen_graph_home(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->homes + omen_graph_offset(slot);
+}
+static inline float *omen_graph_home_distance(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->home_distances + omen_graph_offset(slot);
+}
+static inline uint64_t *omen_graph_id(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->ids + omen_graph_offset(slot);
+}
+static inline _Atomic uint32_t *omen_graph_chain(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->chain + omen_graph_offset(slot);
+}
+static inline float *omen_graph_inverse_length(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->inverse_lengths + omen_graph_offset(slot);
+}
+
+static inline void omen_graph_set_born(const struct omen_graph *graph, uint32_t slot,
+                                       uint32_t epoch)
+{
+    atomic_store_explicit(omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
+                          (uint64_t)epoch << 32 | OMEN_EPOCH_NEVER, memory_order_relaxed);
+}
+/* Does a search that pinned `epoch` return this slot? */
+static inline bool omen_graph_visible(const struct omen_graph *graph, uint32_t slot, uint32_t epoch)
+{
+    uint64_t word = atomic_load_explicit(
+        omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
+        memory_order_relaxed);
+
+    return (uint32_t)(word >> 32) <= epoch && epoch < (uint32_t)word;
+}
+
+static inline uint32_t omen_slot_shard(uint32_t slot, uint32_t shards)
+{
+    return slot / OMEN_STRIPE_SLOTS % shards;
+}
+
+/* Copies a row; see the essay above. `links` has room for OMEN_ROW_LINKS. Returns the count. */
+static inline uint32_t omen_row_read(const struct omen_row *row, uint32_t *links)
+{
+#ifdef __SANITIZE_THREAD__
+    const memory_order order = memory_order_acquire;
+#else
+    const memory_order order = memory_order_relaxed;
+#endif
+    uint32_t count = atomic_load_explicit(&row->count, order);
+
+    for (uint32_t i = 0; i < count; i++)
+        links[i] = atomic_load_explicit(&row->links[i], order);
+#ifndef __SANITIZE_THREAD__
+    atomic_thread_fence(memory_order_acquire);
+#endif
+    return count;
+}
+
+/* For the row's one writer, who needs no order against himself. */
+static inline uint32_t omen_row_count(const struct omen_row *row)
+{
+    return atomic_load_explicit(&row->count, memory_order_relaxed);
+}
+static inline uint32_t omen_row_link(const struct omen_row *row, uint32_t i)
+{
+    return atomic_load_explicit(&row->links[i], memory_order_relaxed);
+}
+static inline void omen_row_store(struct omen_row *row, uint32_t i, uint32_t slot)
+{
+    atomic_store_explicit(&row->links[i], slot, memory_order_release);
+}
+static inline void omen_row_set_count(struct omen_row *row, uint32_t count)
+{
+    atomic_store_explicit(&row->count, count, memory_order_release);
+}
+
+/* The hash that makes a slot a pivot, and picks members of large cells: fixed by the log alone. */
+static inline uint32_t omen_slot_hash(uint32_t slot, uint32_t salt)
+{
+    uint64_t x = ((uint64_t)salt << 32 | slot) + 0x9e3779b97f4a7c15u; /* splitmix64 */
+
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return (uint32_t)((x ^ x >> 31) >> 32);
+}
+
+/* Level 1 or not: one slot in OMEN_CELL_SLOTS, and the first four. */
+static inline bool omen_slot_is_pivot(uint32_t slot)
+{
+    return slot < 4 || omen_slot_hash(slot, 0) < UINT32_MAX / OMEN_CELL_SLOTS;
+}
+
+/* Prefetches a code. 512 bytes at most: the L2 streamer fetches the rest of a longer one. */
+static inline void omen_graph_prefetch_code(const struct omen_graph *graph, uint32_t slot)
+{
+    const uint8_t *code = omen_graph_code(graph, slot);
+    size_t bytes = graph->stride < 512 ? graph->stride : 512;
+
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(code + i);
+    __builtin_prefetch(omen_graph_meta(graph, slot));
+}
+static inline void omen_graph_prefetch_row(const struct omen_graph *graph, uint32_t slot)
+{
+    const char *row = (const char *)omen_graph_row(graph, slot);
+
+    __builtin_prefetch(row);
+    __builtin_prefetch(row + 64);
+    __builtin_prefetch(row + 128);
+}
+
+#endif

@@ -1,0 +1,556 @@
+/* ingest.c - see ingest.h: the log thread, the applier, and what lies between them.
+ *
+ * Happy path of a chunk: queued by the stream -> taken with all that is pending of its collection
+ * (a group) -> appended -> one sync for the group -> admitted in order -> its epoch, once complete,
+ * waits for the applier -> applied -> published -> the receipts tell the streams.
+ *
+ * When does an epoch end? By its size; else by a CLOSE record, which the log thread adds to a group
+ * when no complete epoch waits and the applier has nothing to do, or when enough has gathered to be
+ * worth it as the next (so that the applier never waits for a sync). Thus epochs grow with the
+ * backlog, and a lone insert waits for nobody. This decides only where boundaries are written: what
+ * the graph becomes, the written boundaries decide.
+ *
+ * Failure: whatever goes wrong between append and publish leaves log and memory at odds, so the
+ * collection takes no more writes (its streams die with the reason, searches go on) until a restart
+ * replays the log.
+ */
+#include "engine/ingest.h"
+
+#include <string.h>
+
+#include "engine/engine_state.h"
+#include "engine/epoch.h"
+#include "engine/memory.h"
+#include "engine/settings.h"
+#include "engine/stream.h"
+
+/* One group: what is appended before one sync. */
+#define GROUP_BYTES_MAX (8u << 20)
+/* An open epoch this large is closed although the applier is still busy with the one before. */
+#define CLOSE_POINTS 1024u
+
+struct omen_ingest {
+    omen_engine *engine;
+    pthread_t log_thread, apply_thread;
+    bool log_started, apply_started;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t log_wake, apply_wake, idle;
+    /* All below, and the fields of collections that say so: under the mutex. */
+    bool stop;
+    uint32_t in_work; /* collections that a thread holds right now */
+    omen_collection *log_first, *log_last; /* have pending or wait for a CLOSE */
+    omen_collection *apply_first, *apply_last; /* have complete epochs */
+};
+
+struct group {
+    struct omen_pending *first;
+    bool refused;            /* the collection failed or was dropped: nothing is written */
+    bool close;              /* a CLOSE record shall follow */
+    uint64_t close_position; /* 0: none was written */
+    struct omen_epoch *complete_first, *complete_last;
+};
+
+static void *log_main(void *arg);
+static void *apply_main(void *arg);
+static void list_log(struct omen_ingest *ingest, omen_collection *c);
+static void list_apply(struct omen_ingest *ingest, omen_collection *c);
+static bool close_due(const omen_collection *c);
+static void take_group(omen_collection *c, struct group *group);
+static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
+                              omen_error *err);
+static omen_code admit_group(omen_collection *c, struct group *group, omen_error *err);
+static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct group *group);
+static void tell_receipts(omen_collection *c, const struct omen_epoch *epoch);
+static void notify_streams(omen_collection *c);
+static void fail_collection(omen_collection *c, omen_code code, const omen_error *why);
+static void kill_streams(omen_collection *c, omen_code code, const omen_error *why);
+static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_error *err);
+
+omen_code omen_ingest_start(omen_engine *engine, struct omen_ingest **out, omen_error *err)
+{
+    struct omen_ingest *ingest = omen_alloc_zeroed(sizeof *ingest);
+
+    *out = NULL;
+    if (ingest == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the ingest queues");
+    ingest->engine = engine;
+    (void)pthread_mutex_init(&ingest->mutex, NULL);
+    (void)pthread_cond_init(&ingest->log_wake, NULL);
+    (void)pthread_cond_init(&ingest->apply_wake, NULL);
+    (void)pthread_cond_init(&ingest->idle, NULL);
+    ingest->log_started = pthread_create(&ingest->log_thread, NULL, log_main, ingest) == 0;
+    ingest->apply_started = pthread_create(&ingest->apply_thread, NULL, apply_main, ingest) == 0;
+    if (!ingest->log_started || !ingest->apply_started) {
+        omen_ingest_stop(ingest);
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the log thread and the applier");
+    }
+    *out = ingest;
+    return OMEN_OK;
+}
+
+void omen_ingest_stop(struct omen_ingest *ingest)
+{
+    if (ingest == NULL) return;
+    (void)pthread_mutex_lock(&ingest->mutex);
+    while (ingest->log_started && ingest->apply_started &&
+           (ingest->log_first != NULL || ingest->apply_first != NULL || ingest->in_work > 0))
+        (void)pthread_cond_wait(&ingest->idle, &ingest->mutex);
+    ingest->stop = true;
+    (void)pthread_cond_broadcast(&ingest->log_wake);
+    (void)pthread_cond_broadcast(&ingest->apply_wake);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    if (ingest->log_started) (void)pthread_join(ingest->log_thread, NULL);
+    if (ingest->apply_started) (void)pthread_join(ingest->apply_thread, NULL);
+    (void)pthread_cond_destroy(&ingest->idle);
+    (void)pthread_cond_destroy(&ingest->apply_wake);
+    (void)pthread_cond_destroy(&ingest->log_wake);
+    (void)pthread_mutex_destroy(&ingest->mutex);
+    omen_free(ingest);
+}
+
+omen_code omen_ingest_open(omen_collection *collection, omen_stream *stream,
+                           const uint8_t *session_id, omen_error *err)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+    struct omen_pending *pending = omen_alloc_zeroed(sizeof *pending);
+    omen_code code;
+
+    if (pending == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a stream");
+    pending->kind = OMEN_PENDING_OPEN;
+    pending->stream = stream;
+    memcpy(pending->session_id, session_id, sizeof pending->session_id);
+    omen_stream_retain(stream);
+    (void)pthread_mutex_lock(&ingest->mutex);
+    code = enqueue(collection, pending, err);
+    if (code == OMEN_OK) {
+        *omen_stream_next(stream) = collection->streams;
+        collection->streams = stream;
+    }
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    if (code != OMEN_OK) {
+        omen_stream_release(stream);
+        omen_free(pending);
+    }
+    return code;
+}
+
+omen_code omen_ingest_chunk(omen_collection *collection, omen_stream *stream, omen_chunk *chunk,
+                            uint64_t bytes, omen_error *err)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+    struct omen_pending *pending = omen_alloc_zeroed(sizeof *pending);
+    omen_code code;
+
+    if (pending == NULL) {
+        omen_chunk_destroy(chunk);
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a chunk's place in the queue");
+    }
+    *pending = (struct omen_pending){
+        .kind = OMEN_PENDING_CHUNK, .stream = stream, .chunk = chunk, .bytes = bytes};
+    omen_stream_retain(stream);
+    atomic_fetch_add_explicit(&collection->backlog_bytes, bytes, memory_order_relaxed);
+    (void)pthread_mutex_lock(&ingest->mutex);
+    code = enqueue(collection, pending, err);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    if (code != OMEN_OK) {
+        atomic_fetch_sub_explicit(&collection->backlog_bytes, bytes, memory_order_relaxed);
+        omen_stream_release(stream);
+        omen_chunk_destroy(chunk);
+        omen_free(pending);
+    }
+    return code;
+}
+
+void omen_ingest_closed(omen_collection *collection, omen_stream *stream,
+                        const uint8_t *session_id)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+    struct omen_pending *pending = omen_stream_closing(stream);
+    omen_stream **at = &collection->streams;
+
+    *pending = (struct omen_pending){.kind = OMEN_PENDING_CLOSED, .stream = stream};
+    memcpy(pending->session_id, session_id, sizeof pending->session_id);
+    omen_stream_retain(stream);
+    (void)pthread_mutex_lock(&ingest->mutex);
+    while (*at != NULL && *at != stream)
+        at = omen_stream_next(*at);
+    if (*at != NULL) *at = *omen_stream_next(stream);
+    if (collection->pending_last != NULL)
+        collection->pending_last->next = pending;
+    else
+        collection->pending_first = pending;
+    collection->pending_last = pending;
+    list_log(ingest, collection);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+}
+
+void omen_ingest_drop(omen_collection *collection)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+    omen_error why;
+    omen_code code = omen_fail_because(&why, OMEN_NOT_FOUND, "COLLECTION_NOT_FOUND",
+                                       "collection '%s' was deleted", collection->name);
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    collection->dropped = true;
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    kill_streams(collection, code, &why);
+}
+
+/* Under the mutex. */
+static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_error *err)
+{
+    if (c->dropped)
+        return omen_fail_because(err, OMEN_NOT_FOUND, "COLLECTION_NOT_FOUND",
+                                 "collection '%s' was deleted", c->name);
+    if (c->failed)
+        return omen_fail_because(err, OMEN_UNAVAILABLE, "READ_ONLY",
+                                 "collection '%s' takes no writes until a restart: %.160s",
+                                 c->name, c->failure.message);
+    if (c->pending_last != NULL)
+        c->pending_last->next = pending;
+    else
+        c->pending_first = pending;
+    c->pending_last = pending;
+    list_log(c->engine->ingest, c);
+    return OMEN_OK;
+}
+
+static void list_log(struct omen_ingest *ingest, omen_collection *c)
+{
+    if (c->in_log_list) return;
+    omen_collection_retain(c);
+    c->in_log_list = true;
+    c->next_to_log = NULL;
+    if (ingest->log_last != NULL)
+        ingest->log_last->next_to_log = c;
+    else
+        ingest->log_first = c;
+    ingest->log_last = c;
+    (void)pthread_cond_signal(&ingest->log_wake);
+}
+
+static void list_apply(struct omen_ingest *ingest, omen_collection *c)
+{
+    if (c->in_apply_list || c->applying) return;
+    omen_collection_retain(c);
+    c->in_apply_list = true;
+    c->next_to_apply = NULL;
+    if (ingest->apply_last != NULL)
+        ingest->apply_last->next_to_apply = c;
+    else
+        ingest->apply_first = c;
+    ingest->apply_last = c;
+    (void)pthread_cond_signal(&ingest->apply_wake);
+}
+
+static bool close_due(const omen_collection *c)
+{
+    return c->open_dirty && c->complete_first == NULL && !c->failed &&
+           (!c->applying || c->open_points >= CLOSE_POINTS);
+}
+
+/* ---- the log thread ----------------------------------------------------------------------- */
+
+static void *log_main(void *arg)
+{
+    struct omen_ingest *ingest = arg;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    for (;;) {
+        omen_collection *c;
+        struct group group;
+        uint64_t first = 0;
+        omen_error err;
+        omen_code code;
+
+        while (ingest->log_first == NULL && !ingest->stop)
+            (void)pthread_cond_wait(&ingest->log_wake, &ingest->mutex);
+        c = ingest->log_first;
+        if (c == NULL) break;
+        ingest->log_first = c->next_to_log;
+        if (ingest->log_first == NULL) ingest->log_last = NULL;
+        c->in_log_list = false;
+        ingest->in_work++;
+        take_group(c, &group);
+        (void)pthread_mutex_unlock(&ingest->mutex);
+
+        code = append_group(c, &group, &first, &err);
+        if (code == OMEN_OK && first != 0) code = omen_log_sync(c->log, &err);
+        if (code == OMEN_OK) code = admit_group(c, &group, &err);
+        if (code != OMEN_OK) fail_collection(c, code, &err);
+        finish_group(ingest, c, &group);
+
+        (void)pthread_mutex_lock(&ingest->mutex);
+        ingest->in_work--;
+        (void)pthread_cond_broadcast(&ingest->idle);
+    }
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    return NULL;
+}
+
+/* Under the mutex: what one sync will cover, and whether an epoch shall end with it. */
+static void take_group(omen_collection *c, struct group *group)
+{
+    uint64_t bytes = 0;
+    uint64_t points = 0;
+    struct omen_pending **at = &c->pending_first;
+
+    *group = (struct group){.first = c->pending_first, .refused = c->failed || c->dropped};
+    while (*at != NULL && bytes < GROUP_BYTES_MAX) {
+        bytes += (*at)->bytes;
+        if ((*at)->chunk != NULL) points += (*at)->chunk->count;
+        at = &(*at)->next;
+    }
+    struct omen_pending *rest = *at;
+    *at = NULL;
+    if (at == &c->pending_first) group->first = NULL;
+    c->pending_first = rest;
+    if (rest == NULL) c->pending_last = NULL;
+    if (rest != NULL) list_log(c->engine->ingest, c);
+    /* As if the group were admitted; an epoch that its size will end needs no record. */
+    bool was_dirty = c->open_dirty;
+    uint32_t was_points = c->open_points;
+    c->open_dirty |= bytes > 0;
+    c->open_points += (uint32_t)points;
+    group->close = close_due(c) && c->open_points < c->settings.epoch_points;
+    c->open_dirty = was_dirty;
+    c->open_points = was_points;
+}
+
+/* Appends the records; *first is the position of the first, 0 if there was none. */
+static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
+                              omen_error *err)
+{
+    omen_code code = OMEN_OK;
+    uint64_t position = 0;
+
+    for (struct omen_pending *p = group->first; p != NULL && code == OMEN_OK; p = p->next) {
+        struct iovec parts[OMEN_CHUNK_PARTS];
+        int count = 1;
+
+        if (p->kind == OMEN_PENDING_CLOSED || group->refused ||
+            (p->kind == OMEN_PENDING_CHUNK && omen_stream_is_dead(p->stream)))
+            continue;
+        parts[0] = (struct iovec){p->session_id, sizeof p->session_id};
+        if (p->kind == OMEN_PENDING_CHUNK) count = omen_chunk_parts(p->chunk, parts);
+        code = omen_log_append(c->log,
+                               p->kind == OMEN_PENDING_OPEN ? OMEN_RECORD_OPEN
+                                                            : OMEN_RECORD_CHUNK,
+                               OMEN_ALGORITHM_VERSION, parts, count, &position, err);
+        p->position = position;
+        if (*first == 0) *first = position;
+    }
+    if (code == OMEN_OK && group->close && !group->refused) {
+        code = omen_log_append(c->log, OMEN_RECORD_CLOSE, OMEN_ALGORITHM_VERSION, NULL, 0,
+                               &position, err);
+        group->close_position = position;
+        if (*first == 0) *first = position;
+    }
+    return code;
+}
+
+static void add_complete(struct group *group, struct omen_epoch *epoch)
+{
+    if (epoch == NULL) return;
+    if (group->complete_last != NULL)
+        group->complete_last->next = epoch;
+    else
+        group->complete_first = epoch;
+    group->complete_last = epoch;
+}
+
+static omen_code admit_group(omen_collection *c, struct group *group, omen_error *err)
+{
+    omen_code code = OMEN_OK;
+
+    for (struct omen_pending *p = group->first; p != NULL && code == OMEN_OK; p = p->next) {
+        struct omen_epoch *complete = NULL;
+
+        if (p->position != 0 && p->kind == OMEN_PENDING_OPEN) {
+            code = omen_admit_open(c, p->position, p->session_id, p->stream, err);
+        } else if (p->position != 0) {
+            code = omen_admit_chunk(c, p->position, p->chunk, p->stream, &complete, err);
+            if (code == OMEN_OK) p->bytes = 0; /* the epoch's receipt has them now */
+            add_complete(group, complete);
+        } else if (p->kind == OMEN_PENDING_CLOSED) {
+            struct omen_session *session =
+                omen_session_find(&c->admit.sessions, p->session_id);
+
+            if (session != NULL) omen_session_forget_stream(session, p->stream);
+        }
+    }
+    if (code == OMEN_OK && group->close_position != 0) {
+        struct omen_epoch *complete = NULL;
+
+        code = omen_admit_close(c, group->close_position, &complete, err);
+        add_complete(group, complete);
+    }
+    atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
+    return code;
+}
+
+/* Hands complete epochs to the applier, tells the streams, frees the group. */
+static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct group *group)
+{
+    (void)pthread_mutex_lock(&ingest->mutex);
+    if (group->complete_first != NULL) {
+        if (c->complete_last != NULL)
+            c->complete_last->next = group->complete_first;
+        else
+            c->complete_first = group->complete_first;
+        c->complete_last = group->complete_last;
+        list_apply(ingest, c);
+    }
+    c->open_dirty = omen_admit_open_dirty(&c->admit);
+    c->open_points = (uint32_t)c->admit.open->record_points;
+    if (close_due(c)) list_log(ingest, c);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    while (group->first != NULL) {
+        struct omen_pending *p = group->first;
+        omen_stream *stream = p->stream;
+
+        group->first = p->next;
+        if (p->bytes > 0) { /* a chunk that was not admitted */
+            atomic_fetch_sub_explicit(&c->backlog_bytes, p->bytes, memory_order_relaxed);
+            omen_stream_dropped(stream, p->bytes);
+        }
+        omen_chunk_destroy(p->chunk);
+        omen_stream_notify(stream);
+        if (p->kind != OMEN_PENDING_CLOSED) omen_free(p);
+        omen_stream_release(stream);
+    }
+    omen_collection_release(c); /* the list's */
+}
+
+/* ---- the applier -------------------------------------------------------------------------- */
+
+static void *apply_main(void *arg)
+{
+    struct omen_ingest *ingest = arg;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    for (;;) {
+        omen_collection *c;
+        struct omen_epoch *epoch;
+        omen_error err;
+        omen_code code = OMEN_OK;
+        bool skip;
+
+        while (ingest->apply_first == NULL && !ingest->stop)
+            (void)pthread_cond_wait(&ingest->apply_wake, &ingest->mutex);
+        c = ingest->apply_first;
+        if (c == NULL) break;
+        ingest->apply_first = c->next_to_apply;
+        if (ingest->apply_first == NULL) ingest->apply_last = NULL;
+        c->in_apply_list = false;
+        epoch = c->complete_first;
+        c->complete_first = epoch->next;
+        if (c->complete_first == NULL) c->complete_last = NULL;
+        c->applying = true;
+        skip = c->failed || c->dropped;
+        ingest->in_work++;
+        if (close_due(c)) list_log(ingest, c);
+        (void)pthread_mutex_unlock(&ingest->mutex);
+
+        if (!skip) code = omen_epoch_apply(c, epoch, &err);
+        if (code != OMEN_OK) fail_collection(c, code, &err);
+        tell_receipts(c, epoch);
+
+        (void)pthread_mutex_lock(&ingest->mutex);
+        c->applying = false;
+        if (c->complete_first != NULL)
+            list_apply(ingest, c);
+        else if (close_due(c))
+            list_log(ingest, c);
+        (void)pthread_mutex_unlock(&ingest->mutex);
+        omen_epoch_destroy(epoch);
+        notify_streams(c);
+        omen_collection_release(c); /* the list's */
+        (void)pthread_mutex_lock(&ingest->mutex);
+        ingest->in_work--;
+        (void)pthread_cond_broadcast(&ingest->idle);
+    }
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    return NULL;
+}
+
+static void tell_receipts(omen_collection *c, const struct omen_epoch *epoch)
+{
+    bool published =
+        atomic_load_explicit(&c->published.epoch, memory_order_acquire) >= epoch->number;
+
+    for (uint32_t i = 0; i < epoch->receipt_count; i++) {
+        const struct omen_receipt *r = &epoch->receipts[i];
+
+        if (r->bytes > 0)
+            atomic_fetch_sub_explicit(&c->backlog_bytes, r->bytes, memory_order_relaxed);
+        if (r->stream == NULL) continue;
+        if (published)
+            omen_stream_searchable(r->stream, r->seq, r->bytes);
+        else
+            omen_stream_dropped(r->stream, r->bytes);
+    }
+}
+
+/* All open streams: those of the epoch have news, others may have waited for room. A stream is
+ * marked with the round in which it was told, since the list may change while nobody holds it. */
+static void notify_streams(omen_collection *c)
+{
+    struct omen_ingest *ingest = c->engine->ingest;
+    uint64_t round;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    round = ++c->notify_round;
+    for (omen_stream *s = c->streams; s != NULL;) {
+        if (*omen_stream_round(s) == round) {
+            s = *omen_stream_next(s);
+            continue;
+        }
+        *omen_stream_round(s) = round;
+        omen_stream_retain(s);
+        (void)pthread_mutex_unlock(&ingest->mutex);
+        omen_stream_notify(s);
+        omen_stream_release(s);
+        (void)pthread_mutex_lock(&ingest->mutex);
+        s = c->streams;
+    }
+    (void)pthread_mutex_unlock(&ingest->mutex);
+}
+
+/* ---- failure ------------------------------------------------------------------------------ */
+
+static void fail_collection(omen_collection *c, omen_code code, const omen_error *why)
+{
+    struct omen_ingest *ingest = c->engine->ingest;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    if (!c->failed) c->failure = *why;
+    c->failed = true;
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    omen_engine_tell(c->engine, OMEN_EVENT_ERROR,
+                     "collection '%s' takes no writes until a restart: %s", c->name,
+                     why->message);
+    kill_streams(c, code, why);
+}
+
+static void kill_streams(omen_collection *c, omen_code code, const omen_error *why)
+{
+    struct omen_ingest *ingest = c->engine->ingest;
+
+    /* A dead stream stays listed until its owner closes it: go through them by marking. */
+    (void)pthread_mutex_lock(&ingest->mutex);
+    for (omen_stream *s = c->streams; s != NULL;) {
+        if (omen_stream_is_dead(s)) {
+            s = *omen_stream_next(s);
+            continue;
+        }
+        omen_stream_retain(s);
+        (void)pthread_mutex_unlock(&ingest->mutex);
+        omen_stream_kill(s, code, why);
+        omen_stream_release(s);
+        (void)pthread_mutex_lock(&ingest->mutex);
+        s = c->streams; /* the list may have changed */
+    }
+    (void)pthread_mutex_unlock(&ingest->mutex);
+}

@@ -1,0 +1,32 @@
+/* ingest.h - the two threads of an engine that turn pushes into epochs, and their queues.
+ *
+ * The log thread takes what is pending of one collection after the other, appends it to the log as a
+ * group, syncs once, admits it, and tells the streams. The applier takes admitted epochs of one
+ * collection after the other and applies them with the crew. Both are fair: a collection that has
+ * had its turn goes to the end of the list.
+ */
+#ifndef OMEN_INGEST_H
+#define OMEN_INGEST_H
+
+#include "engine/engine.h"
+
+struct omen_ingest;
+
+OMEN_CHECKED omen_code omen_ingest_start(omen_engine *engine, struct omen_ingest **out,
+                                         omen_error *err);
+/* Waits until nothing is pending, then ends the threads. NULL is allowed. */
+void omen_ingest_stop(struct omen_ingest *ingest);
+
+/* Queues a stream's OPEN, a chunk, a stream's end. The stream and the collection are retained for
+ * as long as that takes. Fail as omen_stream_open and omen_stream_push; the chunk is taken. */
+OMEN_CHECKED omen_code omen_ingest_open(omen_collection *collection, omen_stream *stream,
+                                        const uint8_t *session_id, omen_error *err);
+OMEN_CHECKED omen_code omen_ingest_chunk(omen_collection *collection, omen_stream *stream,
+                                         omen_chunk *chunk, uint64_t bytes, omen_error *err);
+void omen_ingest_closed(omen_collection *collection, omen_stream *stream,
+                        const uint8_t *session_id);
+
+/* The collection was unregistered: kill its streams. */
+void omen_ingest_drop(omen_collection *collection);
+
+#endif

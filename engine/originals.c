@@ -1,0 +1,114 @@
+/* originals.c - see originals.h. */
+#include "engine/originals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/memory.h"
+
+#define SEGMENTS_MAX (OMEN_SLOTS_MAX / OMEN_SEGMENT_SLOTS)
+
+static omen_code map_segments(struct omen_originals *originals, uint32_t end, omen_error *err);
+static omen_code write_all(int fd, const float *data, size_t bytes, uint64_t offset,
+                           omen_error *err);
+
+static size_t segment_bytes(const struct omen_originals *originals)
+{
+    return originals->row_floats * sizeof(float) * OMEN_SEGMENT_SLOTS;
+}
+
+omen_code omen_originals_open(struct omen_originals *originals, const char *dir, uint32_t dim,
+                              omen_error *err)
+{
+    char path[4096];
+    omen_code code = OMEN_OK;
+
+    memset(originals, 0, sizeof *originals);
+    originals->dim = dim;
+    originals->row_floats = ((size_t)dim + 15) / 16 * 16;
+    (void)snprintf(path, sizeof path, "%s/originals.f32", dir);
+    originals->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (originals->fd < 0) {
+        code = omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", path, strerror(errno));
+        goto done;
+    }
+    originals->segments = omen_pages_map(SEGMENTS_MAX * sizeof *originals->segments);
+    originals->padded = omen_alloc_aligned(originals->row_floats * sizeof(float));
+    if (originals->segments == NULL || originals->padded == NULL) {
+        code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the directory of originals");
+        goto done;
+    }
+    memset(originals->padded, 0, originals->row_floats * sizeof(float));
+
+done:
+    if (code != OMEN_OK) omen_originals_close(originals);
+    return code;
+}
+
+void omen_originals_close(struct omen_originals *originals)
+{
+    for (uint32_t i = 0; i < originals->segment_count; i++)
+        (void)munmap((void *)(uintptr_t)originals->segments[i], segment_bytes(originals));
+    omen_pages_unmap((void *)originals->segments, SEGMENTS_MAX * sizeof *originals->segments);
+    omen_free(originals->padded);
+    if (originals->fd >= 0) (void)close(originals->fd);
+    memset(originals, 0, sizeof *originals);
+    originals->fd = -1;
+}
+
+omen_code omen_originals_write(struct omen_originals *originals, uint32_t first, uint32_t count,
+                               const float *rows, omen_error *err)
+{
+    size_t row_bytes = originals->row_floats * sizeof(float);
+    omen_code code = map_segments(originals, first + count, err);
+
+    if (code != OMEN_OK) return code;
+    if (originals->row_floats == originals->dim)
+        return write_all(originals->fd, rows, count * row_bytes, first * row_bytes, err);
+    for (uint32_t i = 0; i < count && code == OMEN_OK; i++) {
+        memcpy(originals->padded, rows + (size_t)i * originals->dim,
+               originals->dim * sizeof(float));
+        code = write_all(originals->fd, originals->padded, row_bytes,
+                         ((uint64_t)first + i) * row_bytes, err);
+    }
+    return code;
+}
+
+static omen_code map_segments(struct omen_originals *originals, uint32_t end, omen_error *err)
+{
+    size_t bytes = segment_bytes(originals);
+
+    while ((uint64_t)originals->segment_count * OMEN_SEGMENT_SLOTS < end) {
+        void *at = mmap(NULL, bytes, PROT_READ, MAP_SHARED, originals->fd,
+                        (off_t)(originals->segment_count * bytes));
+
+        if (at == MAP_FAILED)
+            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "map %zu bytes of originals: %s", bytes,
+                             strerror(errno));
+        originals->segments[originals->segment_count++] = at;
+    }
+    return OMEN_OK;
+}
+
+static omen_code write_all(int fd, const float *data, size_t bytes, uint64_t offset,
+                           omen_error *err)
+{
+    const char *at = (const char *)data;
+
+    while (bytes > 0) {
+        ssize_t n = pwrite(fd, at, bytes, (off_t)offset);
+
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0)
+            return omen_fail(err, OMEN_UNAVAILABLE, "write %zu bytes to originals.f32: %s", bytes,
+                             n < 0 ? strerror(errno) : "nothing was written");
+        at += n;
+        bytes -= (size_t)n;
+        offset += (uint64_t)n;
+    }
+    return OMEN_OK;
+}

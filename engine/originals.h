@@ -1,0 +1,43 @@
+/* originals.h - the f32 vectors as they were sent: an append-only file, written with pwrite and
+ * mapped read-only.
+ *
+ * Rows stand in slot order, each padded to a multiple of 16 floats, so that every row is 64-byte
+ * aligned. Writing goes through pwrite, never through the mapping: a full disk is then an error
+ * code, not a SIGBUS. Reading goes through the mapping, which the kernel keeps coherent with it.
+ * The file is derived from the log: start-up writes it again (until checkpoints name it).
+ */
+#ifndef OMEN_ORIGINALS_H
+#define OMEN_ORIGINALS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+#include "engine/graph.h"
+
+struct omen_originals {
+    int fd;
+    uint32_t dim;
+    size_t row_floats;      /* dim rounded up to 16 */
+    uint32_t segment_count; /* ADMIT only */
+    const float **segments; /* written before a slot of the segment can be reached */
+    float *padded;          /* one row, when row_floats != dim */
+};
+
+/* Creates or empties <dir>/originals.f32. On failure nothing is left open. */
+OMEN_CHECKED omen_code omen_originals_open(struct omen_originals *originals, const char *dir,
+                                           uint32_t dim, omen_error *err);
+void omen_originals_close(struct omen_originals *originals);
+
+/* Writes `count` rows (count x dim floats) at slots first.. . ADMIT's thread.
+ * Fails: OMEN_UNAVAILABLE (the file system), OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_originals_write(struct omen_originals *originals, uint32_t first,
+                                            uint32_t count, const float *rows, omen_error *err);
+
+static inline const float *omen_original(const struct omen_originals *originals, uint32_t slot)
+{
+    return originals->segments[slot / OMEN_SEGMENT_SLOTS] +
+           omen_graph_offset(slot) * originals->row_floats;
+}
+
+#endif

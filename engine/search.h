@@ -1,0 +1,135 @@
+/* search.h - the inside of a search: one batch, cut into blocks, worked off by the search threads.
+ *
+ * A block of queries is encoded, routed by one matrix, and each query walked or scanned. Each search
+ * thread has one omen_searcher, whose buffers only grow: the steady state allocates nothing but the
+ * answers.
+ */
+#ifndef OMEN_SEARCH_H
+#define OMEN_SEARCH_H
+
+#include <stdatomic.h>
+
+#include "engine/collection.h"
+#include "engine/engine.h"
+#include "engine/keys.h"
+#include "engine/top.h"
+
+#define OMEN_SEARCH_BLOCK 32u   /* queries that one thread takes at once */
+#define OMEN_SEARCH_ENTRIES 8u  /* pivots from which a walk starts */
+#define OMEN_SCAN_ROWS 64u      /* rows of one tile of an exact scan */
+
+/* What one search reads, loaded in the order of struct omen_published. */
+struct omen_snapshot {
+    uint64_t position;
+    uint32_t epoch;
+    uint32_t pivots;
+    uint32_t slots;
+    uint64_t points;
+    float phi_squared; /* 0 unless inner product */
+};
+
+struct omen_search_private {
+    struct omen_search *search;
+    struct omen_search_private *next; /* pool's mutex */
+    uint32_t block_count;             /* fixed */
+    uint32_t k, ef;
+    bool exact;
+    uint64_t submitted_ns;
+    uint32_t next_block; /* pool's mutex */
+    _Atomic uint32_t blocks_done;
+    _Atomic int code; /* first failure; error is written by whoever set it */
+    struct omen_snapshot snapshot; /* written before the first block is handed out */
+};
+
+/* One query of a block. */
+struct omen_query {
+    const float *vector;
+    float inverse_length; /* cosine */
+    struct omen_prepared prepared;
+    uint32_t visited;
+    struct omen_nearest entries;
+    omen_key entry_keys[4 * OMEN_SEARCH_ENTRIES];
+};
+
+/* One search thread's buffers. */
+struct omen_searcher {
+    const omen_collection *collection; /* of the block in work */
+    size_t stride; /* what the buffers below were made for */
+    struct omen_query *queries; /* OMEN_SEARCH_BLOCK */
+    uint8_t *query_codes;
+    int8_t *query_values;
+    const uint8_t **codes; /* OMEN_CELL_SCAN_MAX */
+    int8_t *packed;
+    int32_t *bias;
+    float *scales, *norms, *distances;
+    int32_t *dots; /* OMEN_SEARCH_BLOCK x OMEN_CELL_SCAN_MAX */
+    float *tile;   /* OMEN_SEARCH_BLOCK x OMEN_SCAN_ROWS */
+
+    uint64_t *visited; /* a bit for each slot; all zero between two walks */
+    uint32_t visited_slots;
+    uint32_t *touched; /* what to clear */
+    uint32_t touched_count, touched_capacity;
+    omen_key *pool;
+    uint32_t pool_count, pool_capacity;
+    uint32_t *heads; /* slots to re-rank, duplicates among them */
+    uint32_t head_count, head_capacity;
+    struct omen_hit *hits; /* OMEN_SEARCH_BLOCK tops, or one */
+    size_t hit_capacity;
+};
+
+OMEN_CHECKED omen_code omen_searcher_create(struct omen_searcher **out, omen_error *err);
+void omen_searcher_destroy(struct omen_searcher *searcher); /* NULL is allowed */
+/* Buffers for vectors of this stride. */
+OMEN_CHECKED omen_code omen_searcher_fit(struct omen_searcher *searcher, size_t stride,
+                                         omen_error *err);
+OMEN_CHECKED omen_code omen_searcher_fit_hits(struct omen_searcher *searcher, size_t hits,
+                                              omen_error *err);
+
+/* Works off one block. Search thread. */
+OMEN_CHECKED omen_code omen_search_block(struct omen_searcher *searcher,
+                                         struct omen_search_private *private_, uint32_t block,
+                                         omen_error *err);
+
+/* scan.c: compares `count` queries with every visible point. */
+OMEN_CHECKED omen_code omen_search_scan(struct omen_searcher *searcher,
+                                        struct omen_search_private *private_, uint32_t first,
+                                        uint32_t count, omen_error *err);
+/* walk.c: routes a block of encoded queries: fills entries of searcher->queries[0..count). */
+void omen_search_route(struct omen_searcher *searcher, const omen_collection *collection,
+                       const struct omen_snapshot *snapshot, uint32_t count);
+/* walk.c: walks the graph from the query's entries; the pool then holds up to `ef` keys, ascending. */
+OMEN_CHECKED omen_code omen_search_walk(struct omen_searcher *searcher,
+                                        const omen_collection *collection,
+                                        const struct omen_snapshot *snapshot,
+                                        struct omen_query *query, uint32_t ef, omen_error *err);
+/* rerank.c: exact distances of the pool's best, their duplicates included, into `top`. */
+OMEN_CHECKED omen_code omen_search_rerank(struct omen_searcher *searcher,
+                                          const omen_collection *collection,
+                                          const struct omen_snapshot *snapshot,
+                                          struct omen_query *query, uint32_t best,
+                                          struct omen_top *top, omen_error *err);
+
+/* What an answer says for a kernel's value: squared L2, 1 - cosine, -(inner product). */
+static inline float omen_answer_distance(omen_metric metric, float value, float inverse_query,
+                                         float inverse_row)
+{
+    float d;
+
+    if (metric == OMEN_METRIC_L2) return value;
+    if (metric == OMEN_METRIC_INNER_PRODUCT) return -value;
+    d = 1.0f - (value * inverse_query) * inverse_row;
+    return d > 0.0f ? d : 0.0f; /* rounding may take equals below 0 */
+}
+
+/* ---- the threads, search_pool.c ----------------------------------------------------------- */
+
+struct omen_search_pool;
+OMEN_CHECKED omen_code omen_search_pool_start(uint32_t threads, struct omen_search_pool **out,
+                                              omen_error *err);
+/* Works off what is queued, then ends the threads. NULL is allowed. */
+void omen_search_pool_stop(struct omen_search_pool *pool);
+void omen_search_pool_add(struct omen_search_pool *pool, struct omen_search_private *private_);
+/* Called when the last block of a search is done. */
+void omen_search_finish(struct omen_search_private *private_);
+
+#endif

@@ -1,0 +1,59 @@
+/* stream.h - the inside of a stream: one writer's view of a session.
+ *
+ * The client's thread pushes, the log thread admits, the applier publishes; all meet under the
+ * stream's mutex, held for a few assignments. Events are calls without the mutex, one at a time:
+ * whoever finds a call running leaves a note (`again`) and the running one repeats it.
+ */
+#ifndef OMEN_STREAM_H
+#define OMEN_STREAM_H
+
+#include "engine/engine.h"
+
+uint32_t omen_stream_dim(const omen_stream *stream);
+void omen_stream_retain(omen_stream *stream);
+void omen_stream_release(omen_stream *stream); /* NULL is allowed */
+
+/* The stream takes nothing more and says why. The first reason stays. */
+void omen_stream_kill(omen_stream *stream, omen_code code, const omen_error *why);
+bool omen_stream_is_dead(omen_stream *stream);
+
+/* Log thread: the OPEN record was admitted. */
+void omen_stream_opened(omen_stream *stream, uint64_t generation, uint64_t last_seq,
+                        bool searchable);
+uint64_t omen_stream_generation(omen_stream *stream);
+
+/* Log thread: a chunk is durable; takes over the array of its errors (heap, may be NULL).
+ * False: no memory for them, nothing was taken. */
+bool omen_stream_durable(omen_stream *stream, uint64_t seq, uint64_t position,
+                         struct omen_item_error *errors, uint32_t error_count);
+
+/* Applier: everything up to seq is published, and `bytes` have left the backlog. */
+void omen_stream_searchable(omen_stream *stream, uint64_t seq, uint64_t bytes);
+
+/* Log thread: `bytes` left the backlog unadmitted. */
+void omen_stream_dropped(omen_stream *stream, uint64_t bytes);
+
+/* Calls the event callback if there was news since its last call, or if the stream waited for room
+ * that is there now. */
+void omen_stream_notify(omen_stream *stream);
+
+/* The list of a collection's open streams, and the round of notices that a stream has had; under
+ * the queues' mutex (ingest.c). */
+omen_stream **omen_stream_next(omen_stream *stream);
+uint64_t *omen_stream_round(omen_stream *stream);
+
+/* What the log thread has to do. Made by streams, queued in ingest.c. */
+enum omen_pending_kind { OMEN_PENDING_OPEN, OMEN_PENDING_CHUNK, OMEN_PENDING_CLOSED };
+struct omen_pending {
+    struct omen_pending *next;
+    enum omen_pending_kind kind;
+    omen_stream *stream; /* counted */
+    omen_chunk *chunk;   /* CHUNK only */
+    uint64_t bytes;
+    uint64_t position; /* of its record, once written */
+    uint8_t session_id[OMEN_SESSION_ID_BYTES];
+};
+/* The CLOSED entry lives in the stream, so that ending one needs no memory. */
+struct omen_pending *omen_stream_closing(omen_stream *stream);
+
+#endif
