@@ -285,3 +285,12 @@ def test_a_failing_batch_fails_the_search_with_the_servers_words(scripted):
             client.search("words", np.zeros((3000, 5)))
     assert caught.value.reason == "DIMENSION_MISMATCH"
     assert caught.value.message == "columns.dim is 5, wanted 8"
+
+
+def test_a_stream_that_ends_well_too_early_is_not_believed(scripted):
+    # The last chunk gets lost, but the connection ends as if all were well.
+    server = scripted(cut_after=[CHUNKS + 1], forget=2)
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        client.insert("words", ids, vectors)
+    assert (stored(server)[0] == ids).all()

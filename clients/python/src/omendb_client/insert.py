@@ -393,8 +393,9 @@ class InsertStream:
             self._hang_up(connection)
             return error
         with self._cond:
-            if not self._finishing or connection.next_seq <= self._last_seq:
-                return Unavailable("the server ended the stream before the client did")
+            if not self._finishing or self._durable_seq < self._last_seq:
+                return Unavailable("the server ended the stream before everything was durable")
+            # Status OK promises that the durable chunks are searchable and all errors told.
             self._advance(self._last_seq, self._last_seq, self._last_seq)
         return None
 

@@ -110,7 +110,8 @@ def search(wire: Wire, collection: str, queries: ArrayLike, options: messages.Se
     starts = deque(range(0, len(queries), step))
     # The arrays wait for the first answer: a k that the server refuses must not cost memory here.
     result: SearchResult | None = None
-    log_position, microseconds = None, 0
+    positions: list[int] = []
+    microseconds = 0
     flying: deque[tuple[int, grpc.Future]] = deque()
     try:
         while starts or flying:
@@ -120,14 +121,17 @@ def search(wire: Wire, collection: str, queries: ArrayLike, options: messages.Se
                     (begin, wire.search.future(batches.request(begin), timeout=timeout)))
             begin, future = flying.popleft()
             response = future.result()
-            result = result or _empty(len(queries), k)
+            if result is None:
+                result = _empty(len(queries), k)
             _fill(result, begin, response)
             microseconds += response.duration_us
-            log_position = min(log_position or response.log_position, response.log_position)
+            positions.append(response.log_position)
     except grpc.RpcError as error:
         raise from_rpc(error) from None
     finally:
         for _, future in flying:
             future.cancel()
-    return dataclasses.replace(result or _empty(0, k), log_position=log_position or 0,
+    if result is None:
+        return _empty(0, k)
+    return dataclasses.replace(result, log_position=min(positions),
                                server_seconds=microseconds / 1e6)
