@@ -26,6 +26,7 @@ class Script:
     max_chunk_bytes: int = 1024 + 50 * (4 * 8 + 16)  # 50 points of 8 components
     credit_bytes: int = 8 << 20
     cut_after: list[int] = dataclasses.field(default_factory=list)  # chunks, per connection
+    cut_code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     unacknowledged: int = 0
     forget: int = 0  # the last chunks before a cut that are lost
     refuse_open: list[grpc.StatusCode] = dataclasses.field(default_factory=list)
@@ -88,7 +89,7 @@ class ScriptedServer:
                 if not lost:
                     errors += self._apply(request.chunk)
                 if got == cut:
-                    abort(context, grpc.StatusCode.UNAVAILABLE, "", "Socket closed")
+                    abort(context, script.cut_code, "", "Socket closed")
                 if lost or cut is not None and got > cut - script.forget - script.unacknowledged:
                     continue
             if not script.acknowledge:

@@ -84,6 +84,24 @@ def test_a_resumed_stream_sends_from_where_the_server_wants(scripted):
     assert server.seqs == [[1, 2, 3, 4, 5, 6], [5, 6, 7, 8, 9, 10]]
 
 
+@pytest.mark.parametrize("code", [
+    grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED])
+def test_what_a_proxy_makes_of_a_broken_connection_is_resumed_too(scripted, code):
+    server = scripted(cut_after=[4], cut_code=code)
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        client.insert("words", ids, vectors)
+    assert (stored(server)[0] == ids).all()
+
+
+def test_patience_starts_anew_whenever_something_became_durable(scripted):
+    server = scripted(cut_after=[1] * (CHUNKS - 1))  # nine reconnections of a tenth of a second
+    ids, vectors = rows()
+    with Client(server.target) as client:
+        client.insert("words", ids, vectors, retry_seconds=0.4)
+    assert (stored(server)[0] == ids).all()
+
+
 def test_a_server_that_is_loading_is_waited_for(scripted):
     server = scripted(refuse_open=[grpc.StatusCode.UNAVAILABLE] * 2)
     ids, vectors = rows()
