@@ -239,23 +239,29 @@ INLINE __m512i encode_sixteen(const float *x, __mmask16 some, float inverse)
     return _mm512_maskz_cvtps_epi32(some, value);
 }
 
-void omen_encode_i8_any_avx512(const float *x, size_t dim, float inverse, uint8_t *code)
+/* 64 components, of which those with a bit in `some` exist. */
+INLINE void encode_line(const float *x, uint64_t some, float inverse, uint8_t *code)
 {
     /* Packing works in quarters: word q of each of the four registers ends up in quarter q. */
     const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    __m512i a = encode_sixteen(x, (__mmask16)some, inverse);
+    __m512i b = encode_sixteen(x + 16, (__mmask16)(some >> 16), inverse);
+    __m512i c = encode_sixteen(x + 32, (__mmask16)(some >> 32), inverse);
+    __m512i d = encode_sixteen(x + 48, (__mmask16)(some >> 48), inverse);
+    __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
 
-    for (size_t at = 0; at < dim; at += 64) {
-        const size_t here = dim - at < 64 ? dim - at : 64;
-        const uint64_t some = ~(uint64_t)0 >> (64 - here);
-        __m512i a = encode_sixteen(x + at, (__mmask16)some, inverse);
-        __m512i b = encode_sixteen(x + at + 16, (__mmask16)(some >> 16), inverse);
-        __m512i c = encode_sixteen(x + at + 32, (__mmask16)(some >> 32), inverse);
-        __m512i d = encode_sixteen(x + at + 48, (__mmask16)(some >> 48), inverse);
-        __m512i bytes = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-        bytes = _mm512_permutexvar_epi32(order, bytes);
-        bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8((char)OMEN_CODE_ZERO));
-        _mm512_storeu_si512(code + at, bytes);
-    }
+    bytes = _mm512_permutexvar_epi32(order, bytes);
+    bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8((char)OMEN_CODE_ZERO));
+    _mm512_storeu_si512(code, bytes);
+}
+
+void omen_encode_i8_any_avx512(const float *x, size_t dim, float inverse, uint8_t *code)
+{
+    size_t at = 0;
+
+    for (; at + 64 <= dim; at += 64)
+        encode_line(x + at, ~(uint64_t)0, inverse, code + at);
+    if (at < dim) encode_line(x + at, ~(uint64_t)0 >> (64 - (dim - at)), inverse, code + at);
 }
 
 float omen_max_abs_f32_any_avx512(const float *x, size_t dim)
@@ -299,13 +305,15 @@ float omen_max_abs_f32_any_avx512(const float *x, size_t dim)
                                                 size_t count, size_t dim, float *out)              \
     {                                                                                              \
         f32_many((metric), query, rows, count, LENGTH_##length(dim), out);                         \
-    }                                                                                              \
-    void omen_##op##_f32_block_##length##_avx512(                                                  \
-        const float *queries, size_t query_count, const float *rows, size_t row_count,             \
-        size_t row_stride, size_t dim, float *out, size_t out_stride)                              \
+    }
+
+#define BLOCK_SHELL(op, metric)                                                                    \
+    void omen_##op##_f32_block_any_avx512(const float *queries, size_t query_count,                \
+                                          const float *rows, size_t row_count, size_t row_stride,  \
+                                          size_t dim, float *out, size_t out_stride)               \
     {                                                                                              \
-        f32_block((metric), queries, query_count, rows, row_count, row_stride,                     \
-                  LENGTH_##length(dim), out, out_stride);                                          \
+        f32_block((metric), queries, query_count, rows, row_count, row_stride, dim, out,           \
+                  out_stride);                                                                     \
     }
 
 #define SHELLS_OF(length)                                                                          \
@@ -319,3 +327,5 @@ SHELLS_OF(384)
 SHELLS_OF(512)
 SHELLS_OF(768)
 SHELLS_OF(1536)
+BLOCK_SHELL(dot, DOT)
+BLOCK_SHELL(l2sq, L2SQ)

@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/rows.h"
@@ -63,8 +64,10 @@ INLINE __m128i add_up_four(const __m512i sums[ROWS])
     return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-INLINE void dot_four(const uint8_t *const *codes, const struct omen_probe *probe, size_t stride,
-                     int32_t *dots)
+/* `ahead` (a constant in every call) fetches the next four codes line by line: all lines at once
+ * would use up the few misses that a core can have under way. */
+INLINE void dot_four(const uint8_t *const *codes, bool ahead, const struct omen_probe *probe,
+                     size_t stride, int32_t *dots)
 {
     __m512i sums[ROWS];
 
@@ -72,6 +75,9 @@ INLINE void dot_four(const uint8_t *const *codes, const struct omen_probe *probe
         sums[r] = _mm512_setzero_si512();
     for (size_t at = 0; at < stride; at += LINE) {
         __m512i value = _mm512_loadu_si512(probe->values + at);
+        if (ahead && at < PREFETCH)
+            for (size_t r = 0; r < ROWS; r++)
+                _mm_prefetch((const char *)(codes[ROWS + r] + at), _MM_HINT_T0);
         for (size_t r = 0; r < ROWS; r++)
             sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_loadu_si512(codes[r] + at), value);
     }
@@ -84,10 +90,13 @@ INLINE void dot_many(const uint8_t *const *codes, size_t count, const struct ome
 {
     size_t j = 0;
 
-    for (; j + ROWS <= count; j += ROWS) {
-        for (size_t next = j + ROWS; next < count && next < j + 2 * ROWS; next++)
-            prefetch_code(codes[next], stride);
-        dot_four(codes + j, probe, stride, dots + j);
+    for (; j + 2 * ROWS <= count; j += ROWS)
+        dot_four(codes + j, true, probe, stride, dots + j);
+    for (size_t last = j + ROWS; last < count; last++)
+        prefetch_code(codes[last], stride);
+    if (j + ROWS <= count) {
+        dot_four(codes + j, false, probe, stride, dots + j);
+        j += ROWS;
     }
     for (; j < count; j++)
         dots[j] = dot_one(codes[j], probe, stride);
@@ -178,25 +187,26 @@ INLINE void tile_of(const struct corner *c, size_t points, size_t groups)
     }
 }
 
-INLINE void dot_block(const struct corner *all, size_t points)
+void omen_dot_i8_block_any_vnni(const uint8_t *const *codes, size_t points, const int8_t *packed,
+                                const int32_t *bias, size_t members, size_t stride, int32_t *dots)
 {
-    const size_t groups = all->members / OMEN_PACK_GROUP;
+    const size_t groups = members / OMEN_PACK_GROUP;
 
     for (size_t g = 0; g < groups; g += TILE_GROUPS) {
         const size_t tile_groups = groups - g < TILE_GROUPS ? groups - g : TILE_GROUPS;
         for (size_t p = 0; p < points; p += TILE_POINTS) {
             const size_t tile_points = points - p < TILE_POINTS ? points - p : TILE_POINTS;
             const struct corner c = {
-                .codes = all->codes + p,
-                .packed = all->packed + g * OMEN_PACK_GROUP * all->stride,
-                .bias = all->bias + g * OMEN_PACK_GROUP,
-                .dots = all->dots + p * all->members + g * OMEN_PACK_GROUP,
-                .members = all->members,
-                .stride = all->stride,
+                .codes = codes + p,
+                .packed = packed + g * OMEN_PACK_GROUP * stride,
+                .bias = bias + g * OMEN_PACK_GROUP,
+                .dots = dots + p * members + g * OMEN_PACK_GROUP,
+                .members = members,
+                .stride = stride,
             };
             /* Points lie anywhere in memory; members are a stream that the hardware foresees. */
             for (size_t next = p + TILE_POINTS; next < points && next < p + 2 * TILE_POINTS; next++)
-                prefetch_code(all->codes[next], all->stride);
+                prefetch_code(codes[next], stride);
             tile_of(&c, tile_points, tile_groups);
         }
     }
@@ -248,15 +258,23 @@ INLINE __m512i pack_four_words(const uint8_t *const *codes, size_t at, __mmask16
     return sum;
 }
 
-/* Packs one group. Not inlined, so that the sixteen pointers stay in memory: there are not enough
- * registers for them, and the compiler would move them in and out. */
-static __attribute__((noinline)) void pack_group(const uint8_t *const *codes, __mmask16 keep,
-                                                 size_t stride, int8_t *out, int32_t *bias)
+/* Packs one group, and fetches line by line the `ahead` codes after it. Not inlined, so that the
+ * sixteen pointers stay in memory: there are not enough registers, and the compiler would move them
+ * in and out. */
+static __attribute__((noinline)) void pack_group(const uint8_t *const *codes, size_t ahead,
+                                                 __mmask16 keep, size_t stride, int8_t *out,
+                                                 int32_t *bias)
 {
     __m512i sum = _mm512_setzero_si512();
 
-    for (size_t at = 0; at < stride; at += 16)
-        sum = pack_four_words(codes, at, keep, out + at * OMEN_PACK_GROUP, sum);
+    for (size_t line = 0; line < stride; line += LINE) {
+        for (size_t quarter = 0; quarter < 4; quarter++) {
+            const size_t at = line + quarter * 16;
+            for (size_t k = quarter * 4; k < quarter * 4 + 4 && k < ahead; k++)
+                _mm_prefetch((const char *)(codes[OMEN_PACK_GROUP + k] + line), _MM_HINT_T0);
+            sum = pack_four_words(codes, at, keep, out + at * OMEN_PACK_GROUP, sum);
+        }
+    }
     _mm512_storeu_si512(bias, _mm512_slli_epi32(sum, 7)); /* times OMEN_CODE_ZERO */
 }
 
@@ -266,16 +284,15 @@ void omen_pack_i8_any_vnni(const uint8_t *const *codes, size_t count, size_t str
     size_t m = 0;
 
     for (; m + OMEN_PACK_GROUP <= count; m += OMEN_PACK_GROUP) {
-        for (size_t next = m + OMEN_PACK_GROUP; next < count && next < m + 2 * OMEN_PACK_GROUP;
-             next++)
-            prefetch_code(codes[next], stride);
-        pack_group(codes + m, 0xffff, stride, packed + m * stride, bias + m);
+        const size_t left = count - m - OMEN_PACK_GROUP;
+        pack_group(codes + m, left < OMEN_PACK_GROUP ? left : OMEN_PACK_GROUP, 0xffff, stride,
+                   packed + m * stride, bias + m);
     }
     if (m < count) {
         const uint8_t *last[OMEN_PACK_GROUP];
         for (size_t k = 0; k < OMEN_PACK_GROUP; k++)
             last[k] = codes[m + k < count ? m + k : m]; /* any code will do, `keep` zeroes it */
-        pack_group(last, (__mmask16)((1u << (count - m)) - 1), stride, packed + m * stride,
+        pack_group(last, 0, (__mmask16)((1u << (count - m)) - 1), stride, packed + m * stride,
                    bias + m);
     }
 }
@@ -301,13 +318,6 @@ void omen_pack_i8_any_vnni(const uint8_t *const *codes, size_t count, size_t str
                                        int32_t *dots)                                              \
     {                                                                                              \
         dot_many(codes, count, probe, LENGTH_##dim(stride), dots);                                 \
-    }                                                                                              \
-    void omen_dot_i8_block_##dim##_vnni(const uint8_t *const *codes, size_t points,                \
-                                        const int8_t *packed, const int32_t *bias, size_t members, \
-                                        size_t stride, int32_t *dots)                              \
-    {                                                                                              \
-        const struct corner all = {codes, packed, bias, dots, members, LENGTH_##dim(stride)};      \
-        dot_block(&all, points);                                                                   \
     }
 
 SHELLS(any)
