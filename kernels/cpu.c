@@ -7,7 +7,12 @@
  */
 #include "kernels/kernels.h"
 
+#include <stdbool.h>
 #include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 /* Lowest first. `allows` is what a request for the tier grants: itself and what it builds upon. */
 static const struct tier {
@@ -22,15 +27,25 @@ static const struct tier {
 };
 #define TIER_COUNT (sizeof tiers / sizeof *tiers)
 
+#if defined(__x86_64__)
+/* Not every compiler's __builtin_cpu_supports knows this one. It lives in AVX registers, so where
+ * AVX2 may be used, it may be. */
+static bool has_f16c(void)
+{
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 unsigned omen_cpu_isas(void)
 {
     unsigned isas = OMEN_ISA_ref;
 
 #if defined(__x86_64__)
     /* Each tier asks for the one below it too, so that the set has no holes. */
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-        !__builtin_cpu_supports("f16c") || !__builtin_cpu_supports("bmi") ||
-        !__builtin_cpu_supports("bmi2"))
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c() ||
+        !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2"))
         return isas;
     isas |= OMEN_ISA_avx2;
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
