@@ -15,7 +15,7 @@
 #include "engine/collection.h"
 #include "engine/memory.h"
 #include "engine/stream.h"
-#include "xxhash.h"
+#include <xxhash.h>
 
 static omen_code epoch_new(struct omen_admit *admit, omen_error *err);
 static omen_code epoch_receipt(struct omen_epoch *epoch, omen_stream *stream, uint64_t seq,

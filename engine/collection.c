@@ -14,7 +14,7 @@
 #include "engine/epoch.h"
 #include "engine/memory.h"
 #include "engine/settings.h"
-#include "xxhash.h"
+#include <xxhash.h>
 
 #define REPLAY_TELL_POINTS 100000u
 

@@ -65,7 +65,7 @@ static void route_tile(struct omen_step *step, struct omen_worker *w, uint32_t f
                        uint32_t count)
 {
     omen_collection *c = step->collection;
-    struct omen_nearest *nearest[OMEN_TILE_POINTS];
+    struct omen_nearest *nearest[OMEN_TILE_POINTS] = {0};
 
     for (uint32_t i = 0; i < count; i++) {
         w->nearest[i] = (struct omen_nearest){.keys = w->keys + (size_t)i * step->key_buffer,
