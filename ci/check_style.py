@@ -4,9 +4,9 @@
     ci/check_style.py [ROOT]
 
 Lines of at most 100 columns without tabs or trailing blanks; functions of at most 70 lines and 6
-parameters, apart from those that ci/style_exceptions.txt names with a reason; no calls that write past a buffer or
-swallow errors; in engine/ no allocator but memory.c's; no file names that say nothing; and each
-file begins with a comment that says what it is.
+parameters, apart from those that ci/style_exceptions.txt names with a reason; no calls that write
+past a buffer or swallow errors; in engine/ no allocator but memory.c's; no file names that say
+nothing; and each file begins with a comment that says what it is.
 """
 import pathlib
 import re
