@@ -34,10 +34,11 @@ omen_code omen_log_walk_init(struct omen_log_walk *walk, int fd, const char *nam
     const unsigned char *bytes = NULL;
 
     *walk = (struct omen_log_walk){.fd = fd, .name = name, .end = end, .position = first};
-    walk->window = omen_alloc(WINDOW_BYTES);
+    walk->window_room = end < WINDOW_BYTES ? (size_t)end : WINDOW_BYTES;
+    walk->window = omen_alloc(walk->window_room);
     if (walk->window == NULL)
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory for %u bytes to read %s",
-                         WINDOW_BYTES, name);
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory for %zu bytes to read %s",
+                         walk->window_room, name);
 
     omen_code code = look(walk, 0, &header, &bytes, err);
     if (code != OMEN_OK || walk->flaw != NULL) return code;
@@ -137,7 +138,7 @@ static omen_code show(struct omen_log_walk *walk, uint64_t offset, size_t count,
     while (walk->window_bytes < offset - walk->window_offset + count) {
         const uint64_t at = walk->window_offset + walk->window_bytes;
         const uint64_t left = walk->end - at;
-        size_t room = WINDOW_BYTES - walk->window_bytes;
+        size_t room = walk->window_room - walk->window_bytes;
         if (left < room) room = (size_t)left;
         const ssize_t got = pread(walk->fd, walk->window + walk->window_bytes, room, (off_t)at);
         if (got < 0 && errno == EINTR) continue;

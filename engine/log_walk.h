@@ -25,6 +25,7 @@ struct omen_log_walk {
 
     /* The bytes at hand: a window of the file, read in large blocks. */
     unsigned char *window;
+    size_t window_room;
     uint64_t window_offset;
     size_t window_bytes;
 };
