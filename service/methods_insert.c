@@ -413,7 +413,12 @@ void omen_inserts_drain(struct omen_inserts *inserts, uint32_t milliseconds)
     struct timespec until;
 
     (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += milliseconds / 1000 + 1;
+    until.tv_sec += milliseconds / 1000;
+    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
     (void)pthread_mutex_lock(&inserts->lock);
     inserts->draining = true;
     for (struct insert *insert = inserts->first; insert != NULL; insert = insert->next) {
