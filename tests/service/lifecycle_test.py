@@ -1,0 +1,169 @@
+"""Start, loading, draining, stopping."""
+import socket
+
+import grpc
+import numpy as np
+from calls import TIMEOUT_S, Api, chunk_message, columns, open_message, point, refusal_of
+from flow_test import SMALL_WINDOW, stuff_with_errors
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from running_server import RunningServer, run
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def watch(api, service=""):
+    return health_pb2_grpc.HealthStub(api.channel).Watch(
+        health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S, wait_for_ready=True)
+
+
+def test_the_start_log_names_version_port_and_kernels(start_server):
+    server = start_server("--simd", "ref")
+    line = server.wait_line(r" INFO serving ")
+    assert "version=" in line and f"port={server.port}" in line and "kernels=ref" in line
+    server.wait_line(rf" INFO listening .*host=127.0.0.1 port={server.port} ")
+
+
+def test_sigterm_ends_an_idle_server_with_zero(server):
+    with Api(server.target) as api:
+        api.create()
+    assert server.stop() == 0
+    assert server.lines[-1].endswith(" INFO stopped")
+
+
+def test_what_was_inserted_is_there_after_a_restart(start_server):
+    first = start_server(directory="kept")
+    with Api(first.target) as api:
+        name = api.create()
+        api.fill(name, {1: (1, 1), 2: (2, 2)})
+    assert first.stop() == 0
+    second = start_server(directory="kept")
+    with Api(second.target) as api:
+        assert sorted(api.ids(name, 0, 0)) == [1, 2]
+
+
+def test_sigterm_flushes_an_open_stream_and_tells_it_where_to_resume(start_server):
+    server = start_server(directory="drained")
+    with Api(server.target) as api:
+        name = api.create()
+        stream = api.insert(open_message(name, b"drained-session!"))
+        stream.read_opened()
+        stream.send(chunk_message(1, [point(1, 1, 1)]), chunk_message(2, [point(2, 2, 2)]))
+        stream.read_until(lambda ack: ack.received_seq == 2)
+        server.terminate()
+        acks = []
+        refusal = refusal_of(lambda: [acks.append(response.ack) for response in stream.call])
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert "chunk 3" in refusal.sentence
+        assert acks[-1].searchable_seq == 2
+        assert server.wait() == 0
+    again = start_server(directory="drained")
+    with Api(again.target) as api:
+        assert api.insert(open_message(name, b"drained-session!")).read_opened().next_seq == 3
+        assert sorted(api.ids(name, 0, 0)) == [1, 2]
+
+
+def test_a_half_closed_stream_ends_with_ok_while_draining(start_server):
+    server = start_server("--ingest-threads", "1")
+    rows = np.random.default_rng(1).standard_normal((3000, 512), dtype=np.float32)
+    with Api(server.target) as api:
+        stream = api.insert(open_message(api.create(dim=512)))
+        stream.read_opened()
+        for seq, start in enumerate(range(0, 3000, 200), start=1):
+            stream.send(chunk_message(seq, columns=columns(
+                512, range(start, start + 200), rows[start:start + 200].tobytes())))
+        stream.half_close()
+        stream.read_until(lambda ack: ack.received_seq == 15)
+        server.terminate()
+        responses = list(stream.call)
+        assert stream.call.code() == grpc.StatusCode.OK
+        assert not responses or responses[-1].ack.searchable_seq == 15
+        assert server.wait() == 0
+
+
+def test_while_draining_health_says_so_and_new_streams_are_refused(start_server):
+    """A client that reads nothing keeps the drain going until its seconds are over."""
+    server = start_server("--drain-seconds", "3")
+    with Api(server.target, SMALL_WINDOW) as silent, Api(server.target) as api:
+        name = api.create()
+        stuck = stuff_with_errors(silent, name)
+        told = watch(api)
+        assert next(told).status == SERVING
+        server.terminate()
+        assert next(told).status == NOT_SERVING
+        refusal = api.insert(open_message(name)).refusal()
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert refusal_of(lambda: list(told)).code == grpc.StatusCode.UNAVAILABLE
+        assert server.wait() == 0
+        assert stuck.refusal().code == grpc.StatusCode.UNAVAILABLE
+
+
+def test_while_loading_calls_are_refused_and_health_watches_hear_the_change(start_server):
+    """The replay of many points takes long enough to be met in the middle."""
+    first = start_server(directory="loading")
+    rng = np.random.default_rng(2)
+    with Api(first.target) as api:
+        name = api.create(dim=256)
+        stream = api.insert(open_message(name))
+        stream.read_opened()
+        for seq in range(1, 81):
+            data = rng.standard_normal((400, 256), dtype=np.float32).tobytes()
+            stream.send(chunk_message(seq, columns=columns(
+                256, range(seq * 400, seq * 400 + 400), data)))
+        stream.finish()
+    assert first.stop() == 0
+    second = start_server("--ingest-threads", "1", directory="loading", wait_for="listening")
+    with Api(second.target) as api:
+        told = watch(api, "omendb.v1.VectorService")
+        assert next(told).status == NOT_SERVING
+        refusal = refusal_of(lambda: api.search(name, [0.0] * 256))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "LOADING")
+        assert api.insert(open_message(name)).refusal().reason == "LOADING"
+        assert refusal_of(lambda: api.create()).reason == "LOADING"
+        assert next(told).status == SERVING
+        assert len(api.ids(name, *[0.0] * 256, k=10)) == 10
+        told.cancel()
+
+
+def test_sigterm_while_loading_leaves_at_once(start_server):
+    first = start_server(directory="impatient")
+    with Api(first.target) as api:
+        name = api.create()
+        api.fill(name, {1: (1, 1)})
+    assert first.stop() == 0
+    second = RunningServer(first.data_dir, wait_for="listening")
+    assert second.stop() == 0
+    third = start_server(directory="impatient")
+    with Api(third.target) as api:
+        assert api.ids(name, 1, 1) == [1]
+
+
+def test_a_second_server_on_the_same_directory_ends_with_a_sentence(server):
+    result = run("--data-dir", str(server.data_dir), "--grpc-port", "0")
+    assert result.returncode == 1
+    assert " ERROR " in result.stderr and str(server.data_dir) in result.stderr
+    with Api(server.target) as api:
+        api.create()
+
+
+def test_a_port_in_use_ends_the_start_with_a_sentence(server, tmp_path):
+    result = run("--data-dir", str(tmp_path / "other"), "--grpc-port", str(server.port))
+    assert result.returncode == 1
+    assert f"127.0.0.1:{server.port}" in result.stderr
+
+
+def test_a_host_that_is_not_this_machine_ends_the_start(tmp_path):
+    result = run("--data-dir", str(tmp_path / "data"), "--grpc-host", "192.0.2.1")
+    assert result.returncode == 1 and "192.0.2.1" in result.stderr
+
+
+def test_a_data_directory_that_cannot_be_made_ends_the_start(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("--data-dir", str(tmp_path / "file" / "data"), "--grpc-port", "0")
+    assert result.returncode == 1 and " ERROR " in result.stderr
+
+
+def test_a_connection_that_says_nothing_does_not_hold_up_the_end(start_server):
+    server = start_server("--drain-seconds", "2")
+    with socket.create_connection(("127.0.0.1", server.port)):
+        assert server.stop() == 0
