@@ -58,8 +58,8 @@ class Running(unittest.TestCase):
         (root / "CMakeLists.txt").write_text(PROJECT)
         (root / "good.tap").write_text("1..2000\n" + MANY)
         (root / "bad.tap").write_text("1..2\nok 1 - a\nnot ok 2 - b\n# 3 != 4\n")
-        subprocess.run(["cmake", "-S", str(root), "-B", str(root / "build")], check=True,
-                       capture_output=True)
+        configure = ["cmake", "-G", "Ninja", "-S", str(root), "-B", str(root / "build")]
+        subprocess.run(configure, check=True, capture_output=True)
         runner = run_areas.Runner(["kernels"], False)
         junit = root / "junit.xml"
         done = subprocess.run(runner.ctest_command(root / "build", junit), capture_output=True,
