@@ -19,6 +19,7 @@ class ProgressBar:
         self._begin = time.perf_counter()
         self._drawn = 0.0
         self._tenth = 0
+        self._finished = False
         self._terminal = sys.stdout.isatty()
         self.durable_seconds: float | None = None
         self.searchable_seconds: float | None = None
@@ -30,8 +31,9 @@ class ProgressBar:
         finished = state.searchable == state.total
         if finished and self.searchable_seconds is None:
             self.searchable_seconds = now
-        if not self._label:
+        if not self._label or self._finished:
             return
+        self._finished = finished
         if self._terminal:
             if finished or now - self._drawn >= _REDRAW_SECONDS:
                 self._drawn = now
@@ -48,6 +50,4 @@ class ProgressBar:
             "#" if cell < done * _WIDTH else "-" if cell < durable * _WIDTH else " "
             for cell in range(_WIDTH))
         print(f"\r  {self._label} [{filled}] {state.searchable:,} of {state.total:,} searchable",
-              end="\n" if finished and self._tenth == 0 else "", flush=True)
-        if finished:
-            self._tenth = 10  # further calls at the end redraw the same line
+              end="\n" if finished else "", flush=True)
