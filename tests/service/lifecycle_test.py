@@ -1,11 +1,15 @@
 """Start, loading, draining, stopping."""
+import random
 import socket
+import threading
+import uuid
 
 import grpc
 import numpy as np
 from calls import TIMEOUT_S, Api, chunk_message, columns, open_message, point, refusal_of
 from flow_test import SMALL_WINDOW, stuff_with_errors
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from omendb.v1 import collection_pb2 as c
 from running_server import RunningServer, run
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -161,6 +165,63 @@ def test_a_data_directory_that_cannot_be_made_ends_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     result = run("--data-dir", str(tmp_path / "file" / "data"), "--grpc-port", "0")
     assert result.returncode == 1 and " ERROR " in result.stderr
+
+
+def test_sigterm_in_the_middle_of_traffic_ends_with_zero_and_loses_nothing(start_server):
+    """Inserts, searches and watches from many threads; SIGTERM after a few searches."""
+    rng = random.Random(31)
+    for _ in range(5):
+        server = start_server(directory="busy")
+        ended = traffic(server, searches=rng.randint(1, 60))
+        again = start_server(directory="busy")
+        with Api(again.target) as api:
+            for name, acknowledged in ended:
+                points = api.collections.GetCollection(
+                    c.GetCollectionRequest(name=name), timeout=TIMEOUT_S).collection.points
+                assert points >= acknowledged
+        assert again.stop() == 0
+
+
+def traffic(server, searches):
+    """Ends the server by SIGTERM after so many searches; (collection, points that were durable)."""
+    enough = threading.Semaphore(0)
+    ended = []
+
+    def insert(api, name):
+        durable = 0
+        stream = api.insert(open_message(name))
+        try:
+            stream.read_opened()
+            for seq in range(1, 100_000):
+                stream.send(chunk_message(seq, [point(seq, seq, 1)]))
+                durable = stream.read_ack().durable_seq
+        except grpc.RpcError:
+            ended.append((name, durable))
+
+    def search(api, name):
+        try:
+            while True:
+                api.search(name, (1, 1), k=3)
+                enough.release()
+        except grpc.RpcError:
+            pass
+
+    with Api(server.target) as api:
+        names = [api.create(name=f"busy-{uuid.uuid4().hex[:8]}") for _ in range(4)]
+        threads = [threading.Thread(target=work, args=(api, name))
+                   for name in names for work in (insert, search)]
+        told = watch(api)
+        assert next(told).status == SERVING
+        for thread in threads:
+            thread.start()
+        for _ in range(searches):
+            assert enough.acquire(timeout=TIMEOUT_S)
+        server.terminate()
+        assert server.wait() == 0
+        for thread in threads:
+            thread.join()
+    assert len(ended) == len(names)
+    return ended
 
 
 def test_a_connection_that_says_nothing_does_not_hold_up_the_end(start_server):

@@ -9,7 +9,6 @@ import subprocess
 import threading
 
 TIMEOUT_S = 60
-LSAN_SUPPRESSIONS = pathlib.Path(__file__).with_name("lsan.supp")
 
 
 def binary() -> str:
@@ -23,7 +22,6 @@ def environment(extra: dict | None = None) -> dict:
     """Without settings that the caller's shell happens to have."""
     kept = {key: value for key, value in os.environ.items()
             if not key.startswith("OMENDB_") and not key.startswith("GRPC_")}
-    kept.setdefault("LSAN_OPTIONS", f"suppressions={LSAN_SUPPRESSIONS}:print_suppressions=0")
     return {**kept, **(extra or {})}
 
 

@@ -132,6 +132,13 @@ def test_a_large_batch_in_columns_is_answered_in_full(api):
         [i % 500 + 1 for i in range(1024)]
 
 
+def test_a_compressed_request_is_understood(api, corners):
+    request = v.SearchRequest(collection=corners, queries=[query(0, 0)] * 100,
+                              options=v.SearchOptions(k=1))
+    response = api.vectors.Search(request, timeout=TIMEOUT_S, compression=grpc.Compression.Gzip)
+    assert [result.hits[0].id.num for result in response.results] == [10] * 100
+
+
 # ---- refusals -------------------------------------------------------------------------------
 
 
@@ -204,6 +211,12 @@ def test_no_query_and_too_many_are_refused(api, corners):
     assert "1025" in refusal.sentence and "1024" in refusal.sentence
     refusal = refused(api, corners, columns=v.QueryColumns(dim=2, vectors_f32_le=bytes(8 * 1025)))
     assert refusal.reason == "TOO_LARGE"
+
+
+def test_an_answer_too_large_to_send_is_refused_beforehand(api, corners):
+    refusal = refused(api, corners, queries=[query(1, 1)] * 1024, options=v.SearchOptions(k=10000))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_LARGE")
+    assert "10240000" in refusal.sentence
 
 
 def test_a_name_that_cannot_be_is_refused(api):
