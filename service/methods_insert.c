@@ -109,8 +109,8 @@ static void start(omen_call *call, omen_message *request)
     if (refused)
         (void)omen_fault_set(&fault, OMEN_UNAVAILABLE, "DRAINING", NULL,
                              "the server shuts down and takes no new streams: try another");
-    else if (omen_service_engine(omen_call_context(call), &fault) != NULL)
-        fault.code = OMEN_OK;
+    else
+        (void)omen_service_engine(omen_call_context(call), &fault); /* or the fault LOADING */
     if (fault.code != OMEN_OK) {
         fail(insert, &fault);
         return;
@@ -306,7 +306,7 @@ static void pump_locked(struct insert *insert)
         insert->searchable_told = state.searchable_seq;
         write_answer(insert, omen_reply_opened(&opened));
     }
-    if (!insert->writing) write_ack(insert, &state);
+    if (!insert->writing && !insert->ended) write_ack(insert, &state);
     if (!insert->ended && !insert->reading && state.room && !insert->half_closed &&
         !insert->draining) {
         insert->reading = true;
