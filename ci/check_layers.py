@@ -90,7 +90,14 @@ def is_named(listing, path):
         return False
     words = re.sub(r"#.*", "", listing.read_text())
     name = path.relative_to(listing.parent).as_posix()
-    return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", words) is not None
+    if re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w.-])", words):
+        return True
+    # A loop: "${subject}_test.c", with the subject's name in the loop's list.
+    for before, after in re.findall(r"([\w./-]*)\$\{\w+\}([\w.-]+)", words):
+        loop = re.fullmatch(rf"{re.escape(before)}(\w+){re.escape(after)}", name)
+        if loop and re.search(rf"(?<![\w./-]){loop.group(1)}(?![\w./-])", words):
+            return True
+    return False
 
 
 def check(root):

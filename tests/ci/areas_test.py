@@ -19,6 +19,10 @@ add_test(NAME plain COMMAND true)
 add_test(NAME bad COMMAND sh -c "cat ${CMAKE_SOURCE_DIR}/bad.tap; exit 1")
 add_test(NAME skips COMMAND sh -c "echo no tool; exit 77")
 set_tests_properties(skips PROPERTIES SKIP_RETURN_CODE 77)
+add_test(NAME planted COMMAND sh -c "cat ${CMAKE_SOURCE_DIR}/bad.tap; exit 1")
+set_tests_properties(planted PROPERTIES WILL_FAIL TRUE)
+add_test(NAME missed COMMAND sh -c "cat ${CMAKE_SOURCE_DIR}/good.tap")
+set_tests_properties(missed PROPERTIES WILL_FAIL TRUE)
 add_test(NAME absent COMMAND ${CMAKE_BINARY_DIR}/was_not_built)
 """
 # More than ctest keeps of an output if nobody asks for all of it.
@@ -65,8 +69,13 @@ class Running(unittest.TestCase):
         done = subprocess.run(runner.ctest_command(root / "build", junit), capture_output=True,
                               check=False)
         self.assertNotEqual(done.returncode, 0)
-        counts, told = run_areas.read_ctest(junit)
-        self.assertEqual((counts.passed, counts.failed, counts.skipped), (2002, 2, 1))
+        listing = subprocess.run(["ctest", "--test-dir", str(root / "build"),
+                                  "--show-only=json-v1"], capture_output=True, check=True).stdout
+        must_fail = run_areas.read_will_fail(listing)
+        self.assertEqual(must_fail, {"planted", "missed"})
+        counts, told = run_areas.read_ctest(junit, must_fail)
+        # good: 2000, plain: 1, bad: 1 and 1 failed, planted: 1; missed and absent failed.
+        self.assertEqual((counts.passed, counts.failed, counts.skipped), (2003, 3, 1))
         text = "".join(told)
         self.assertIn("# 3 != 4", text)
         self.assertIn("no tool", text)

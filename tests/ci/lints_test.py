@@ -118,6 +118,14 @@ class Layers(LintCase):
                 self.expect(check_layers, "no CMakeLists.txt names it")
                 (self.root / name).unlink()
 
+    def test_source_listed_by_a_loop_is_listed(self):
+        self.write("tests/engine/CMakeLists.txt", "foreach(subject graph keys)\n"
+                   "  add_executable(${subject}_test ${subject}_test.c)\nendforeach()\n")
+        self.write("tests/engine/keys_test.c", "/* keys_test.c - in the list. */\n")
+        self.assertEqual(check_layers.check(self.root), [])
+        self.write("tests/engine/lost_test.c", "/* lost_test.c - not in it. */\n")
+        self.expect(check_layers, "tests/engine/lost_test.c: no CMakeLists.txt")
+
     def test_source_listed_in_a_comment_only_is_refused(self):
         self.write("engine/graph2.c", "/* graph2.c - lost. */\n")
         self.add("engine/CMakeLists.txt", "# graph2.c comes later\n")
