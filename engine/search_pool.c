@@ -103,9 +103,10 @@ static void *search_main(void *arg)
 
             if (atomic_compare_exchange_strong(&p->code, &none, (int)code)) p->search->error = err;
         }
-        /* Release: the results of this block; acquire: those of all the others. */
-        if (atomic_fetch_add_explicit(&p->blocks_done, 1, memory_order_acq_rel) + 1 ==
-            p->block_count)
+        /* Release: the results of this block; acquire: those of all the others. Whoever does not
+         * count the last block must not touch *p after counting: it may be freed by then. */
+        const uint32_t blocks = p->block_count;
+        if (atomic_fetch_add_explicit(&p->blocks_done, 1, memory_order_acq_rel) + 1 == blocks)
             omen_search_finish(p);
         (void)pthread_mutex_lock(&pool->mutex);
     }
