@@ -2,8 +2,8 @@
  *
  * A chunk, step by step: is it its session's next? -> room for all of it (memory first, so that
  * nothing is half done) -> for each point: does the id exist (an item error), does a live slot have
- * the same code and scale (it joins that slot's duplicate chain and gets no links), else a slot of its
- * own -> originals -> the stream hears "durable".
+ * the same code and scale (it joins that slot's duplicate chain and gets no links), else a slot of
+ * its own -> originals -> the stream hears "durable".
  *
  * Why duplicates are kept out of the graph: 40,000 copies among 60,000 points left 38,000 nodes
  * unreachable, all links staying inside the group. Re-ranking scans the chain instead.
@@ -125,10 +125,16 @@ omen_code omen_admit_close(omen_collection *collection, uint64_t position,
 void omen_epoch_destroy(struct omen_epoch *epoch)
 {
     if (epoch == NULL) return;
-    for (uint32_t i = 0; i < epoch->receipt_count; i++)
-        omen_stream_release(epoch->receipts[i].stream);
+    omen_epoch_forget_receipts(epoch);
     omen_free(epoch->receipts);
     omen_free(epoch);
+}
+
+void omen_epoch_forget_receipts(struct omen_epoch *epoch)
+{
+    for (uint32_t i = 0; i < epoch->receipt_count; i++)
+        omen_stream_release(epoch->receipts[i].stream);
+    epoch->receipt_count = 0;
 }
 
 bool omen_admit_open_dirty(const struct omen_admit *admit)
@@ -153,8 +159,7 @@ static omen_code epoch_receipt(struct omen_epoch *epoch, omen_stream *stream, ui
 {
     if (epoch->receipt_count == epoch->receipt_capacity) {
         uint32_t capacity = epoch->receipt_capacity == 0 ? 16 : epoch->receipt_capacity * 2;
-        struct omen_receipt *receipts =
-            omen_realloc(epoch->receipts, capacity * sizeof *receipts);
+        struct omen_receipt *receipts = omen_realloc(epoch->receipts, capacity * sizeof *receipts);
 
         if (receipts == NULL)
             return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u receipts", capacity);
@@ -219,9 +224,9 @@ static omen_code admit_points(omen_collection *c, omen_chunk *chunk, omen_error 
         run = row + 1;
     }
     if (code == OMEN_OK && chunk->count > run)
-        code = omen_originals_write(
-            &c->originals, admit->slot_count - (chunk->count - run), chunk->count - run,
-            chunk->vectors + (size_t)run * chunk->dim, err);
+        code = omen_originals_write(&c->originals, admit->slot_count - (chunk->count - run),
+                                    chunk->count - run, chunk->vectors + (size_t)run * chunk->dim,
+                                    err);
     return code;
 }
 

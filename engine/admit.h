@@ -1,8 +1,8 @@
 /* admit.h - ADMIT: what the log's records do to sessions, ids, duplicates and slots.
  *
- * Serial, in log order, on the log thread (at start-up: the opening thread). Nothing but the records
- * decides, so that a replay repeats it. ADMIT hands out slots and writes their data; the epoch that it
- * collects is later linked by the applier.
+ * Serial, in log order, on the log thread (at start-up: the opening thread). Nothing but the
+ * records decides, so that a replay repeats it. ADMIT hands out slots and writes their data; the
+ * epoch that it collects is later linked by the applier.
  */
 #ifndef OMEN_ADMIT_H
 #define OMEN_ADMIT_H
@@ -50,7 +50,8 @@ void omen_admit_deinit(struct omen_admit *admit);
 
 /* Each admits one record at `position`. *complete is the epoch that it ended, or NULL; it is the
  * caller's, release it with omen_epoch_destroy().
- * Fails: OMEN_RESOURCE_EXHAUSTED, OMEN_UNAVAILABLE (originals): the collection must take no more. */
+ * Fails: OMEN_RESOURCE_EXHAUSTED, OMEN_UNAVAILABLE (originals): the collection must take no more.
+ */
 
 /* A session gets a new generation. `stream` (NULL at start-up) is told; an older stream of the
  * session dies. */
@@ -66,6 +67,9 @@ OMEN_CHECKED omen_code omen_admit_close(omen_collection *collection, uint64_t po
                                         struct omen_epoch **complete, omen_error *err);
 
 void omen_epoch_destroy(struct omen_epoch *epoch); /* NULL is allowed; its streams are released */
+
+/* Lets go of who waits for the epoch: it will never be searchable. */
+void omen_epoch_forget_receipts(struct omen_epoch *epoch);
 
 /* Does anybody wait for the open epoch? */
 bool omen_admit_open_dirty(const struct omen_admit *admit);

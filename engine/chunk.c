@@ -83,8 +83,7 @@ void omen_chunk_add_many(omen_chunk *chunk, uint32_t count, uint32_t first_index
 void omen_chunk_refuse(omen_chunk *chunk, uint32_t index, uint64_t id, enum omen_refusal refusal,
                        uint32_t detail)
 {
-    struct omen_item_error item = {
-        .id = id, .index = index, .detail = detail, .refusal = refusal};
+    struct omen_item_error item = {.id = id, .index = index, .detail = detail, .refusal = refusal};
 
     if (index > chunk->index_max) chunk->index_max = index;
     (void)omen_chunk_note(chunk, &item); /* a failure is remembered: the push will say it */
@@ -125,18 +124,20 @@ omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernel
     if (chunk->codes == NULL || chunk->metas == NULL || chunk->inverse_lengths == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "codes of %u points", chunk->count);
     for (uint32_t i = 0; i < chunk->count; i++) {
-        uint32_t detail = 0;
+        struct omen_encoded encoded;
         int refusal = 0;
 
         if (kept != i) move_row(chunk, i, kept);
         refusal = omen_code_encode(kernels, metric, chunk->vectors + (size_t)kept * chunk->dim,
-                                   chunk->codes + kept * chunk->stride, &chunk->metas[kept],
-                                   &chunk->inverse_lengths[kept], &detail);
-        if (refusal == 0)
-            kept++;
-        else
+                                   chunk->codes + kept * chunk->stride, &encoded);
+        if (refusal != 0) {
             omen_chunk_refuse(chunk, chunk->indexes[kept], chunk->ids[kept],
-                              (enum omen_refusal)refusal, detail);
+                              (enum omen_refusal)refusal, encoded.detail);
+            continue;
+        }
+        chunk->metas[kept] = encoded.meta;
+        chunk->inverse_lengths[kept] = encoded.inverse_length;
+        kept++;
     }
     chunk->count = kept;
     if (chunk->out_of_memory)
@@ -162,8 +163,8 @@ int omen_chunk_parts(omen_chunk *chunk, struct iovec parts[OMEN_CHUNK_PARTS])
     parts[2] = (struct iovec){chunk->indexes, index_bytes(chunk->count)};
     for (uint32_t i = chunk->count; i % 4 != 0 && i < chunk->capacity; i++)
         chunk->indexes[i] = 0; /* a refused point may have left its index in the filling */
-    parts[3] = (struct iovec){chunk->vectors,
-                              (size_t)chunk->count * chunk->dim * sizeof *chunk->vectors};
+    parts[3] =
+        (struct iovec){chunk->vectors, (size_t)chunk->count * chunk->dim * sizeof *chunk->vectors};
     return 4;
 }
 

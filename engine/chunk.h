@@ -21,8 +21,8 @@
 #include "engine/log.h"
 
 #define OMEN_CHUNK_HEADER_BYTES 48u
-#define OMEN_CHUNK_INDEX_MAX UINT16_MAX
-#define OMEN_CHUNK_PARTS 5
+#define OMEN_CHUNK_INDEX_MAX    UINT16_MAX
+#define OMEN_CHUNK_PARTS        5
 
 struct omen_chunk {
     uint32_t dim;

@@ -28,34 +28,31 @@ float omen_code_phi_squared(float old, float norm)
 }
 
 int omen_code_encode(const struct omen_kernels *kernels, omen_metric metric, const float *x,
-                     uint8_t *code, struct omen_code_meta *meta, float *inverse_length,
-                     uint32_t *detail)
+                     uint8_t *code, struct omen_encoded *out)
 {
     size_t stride = omen_code_stride(kernels->dim);
     float max = kernels->max_abs_f32(x, kernels->dim);
-    struct omen_prepared self;
     int8_t values[OMEN_DIM_MAX] __attribute__((aligned(64)));
+    struct omen_prepared self = {.values = values};
+    struct omen_probe probe;
+    float scale;
 
-    *inverse_length = 1.0f;
-    *detail = 0;
+    *out = (struct omen_encoded){.inverse_length = 1.0f};
     if (max == 0.0f) {
-        if (metric == OMEN_METRIC_COSINE) return OMEN_REFUSED_ZERO;
         memset(code, (int)OMEN_CODE_ZERO, stride);
-        *meta = (struct omen_code_meta){0.0f, 0.0f};
-        return 0;
+        return metric == OMEN_METRIC_COSINE ? OMEN_REFUSED_ZERO : 0;
     }
     if (!(max >= OMEN_COMPONENT_MIN && max <= OMEN_COMPONENT_MAX))
-        return refuse_magnitude(x, kernels->dim, max, detail);
+        return refuse_magnitude(x, kernels->dim, max, &out->detail);
     if (metric == OMEN_METRIC_COSINE)
-        *inverse_length = 1.0f / sqrtf(kernels->dot_f32_one(x, x, kernels->dim));
-    meta->scale = round_scale_up(max * *inverse_length / 127.0f);
-    kernels->encode_i8(x, kernels->dim, *inverse_length / meta->scale, code);
+        out->inverse_length = 1.0f / sqrtf(kernels->dot_f32_one(x, x, kernels->dim));
+    scale = round_scale_up(max * out->inverse_length / 127.0f);
+    kernels->encode_i8(x, kernels->dim, out->inverse_length / scale, code);
 
-    self.values = values;
-    omen_code_prepare(kernels, code, *meta, &self);
-    struct omen_probe probe = omen_prepared_probe(&self);
-    meta->norm =
-        (meta->scale * meta->scale) * (float)kernels->dot_i8_one(code, &probe, stride);
+    omen_code_prepare(kernels, code, out->meta, &self);
+    probe = omen_prepared_probe(&self);
+    out->meta.scale = scale;
+    out->meta.norm = (scale * scale) * (float)kernels->dot_i8_one(code, &probe, stride);
     return 0;
 }
 

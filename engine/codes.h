@@ -59,12 +59,17 @@ static inline float omen_code_augment(float phi_squared, float norm_a, float nor
 /* The smallest power of two that is >= norm, and >= `old`: Phi^2 only grows, and seldom. */
 float omen_code_phi_squared(float old, float norm);
 
-/* Checks and encodes one vector.
- *   code: stride bytes, 64-byte aligned. *inverse_length: 1 / |x| under cosine, else 1.
- * Returns 0, or the omen_refusal with its *detail (component index). */
+/* What encoding one vector gives. */
+struct omen_encoded {
+    struct omen_code_meta meta;
+    float inverse_length; /* 1 / |x| under cosine, else 1 */
+    uint32_t detail;      /* of a refusal: the component */
+};
+
+/* Checks and encodes one vector; `code` has room for stride bytes, 64-byte aligned. Returns 0, or
+ * the omen_refusal. */
 int omen_code_encode(const struct omen_kernels *kernels, omen_metric metric, const float *x,
-                     uint8_t *code, struct omen_code_meta *meta, float *inverse_length,
-                     uint32_t *detail);
+                     uint8_t *code, struct omen_encoded *out);
 
 /* Turns a stored code into the signed side. out->values has room for stride bytes. */
 void omen_code_prepare(const struct omen_kernels *kernels, const uint8_t *code,

@@ -1,8 +1,8 @@
 /* collection.c - making, opening, replaying and letting go of a collection.
  *
  * Start-up goes through the very functions of normal work: each record is admitted, each complete
- * epoch applied; an open tail is closed by a CLOSE record at the end. Nothing else could give the same
- * graph.
+ * epoch applied; an open tail is closed by a CLOSE record at the end. Nothing else could give the
+ * same graph.
  */
 #include "engine/collection.h"
 
@@ -117,8 +117,7 @@ void omen_collection_get_info(omen_collection *collection, struct omen_collectio
     out->searchable_position = atomic_load_explicit(&p->position, memory_order_acquire);
     out->points = atomic_load_explicit(&p->points, memory_order_acquire);
     out->epoch = atomic_load_explicit(&p->epoch, memory_order_acquire);
-    out->log_position =
-        atomic_load_explicit(&collection->durable_position, memory_order_acquire);
+    out->log_position = atomic_load_explicit(&collection->durable_position, memory_order_acquire);
     out->memory_bytes = atomic_load_explicit(&collection->table_bytes, memory_order_relaxed);
     out->log_bytes = omen_log_bytes(collection->log);
 #define OP(field, type) out->kernels[i++] = collection->kernels.field##_name;
@@ -195,8 +194,8 @@ static omen_code replay_record(void *user, const struct omen_record *record, ome
 static omen_code replay_settings(omen_collection *c, const struct omen_record *record,
                                  omen_error *err)
 {
-    omen_code code = omen_settings_read(record->payload, record->length, c->name,
-                                        c->incarnation, &c->settings, err);
+    omen_code code = omen_settings_read(record->payload, record->length, c->name, c->incarnation,
+                                        &c->settings, err);
 
     if (code != OMEN_OK) return code;
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
@@ -220,13 +219,11 @@ static omen_code replay_chunk(omen_collection *c, const struct omen_record *reco
     omen_code code = omen_chunk_parse(record, c->settings.dim, &chunk, err);
     uint32_t count = code == OMEN_OK ? chunk->count : 0;
 
-    if (code == OMEN_OK)
-        code = omen_chunk_encode(chunk, &c->kernels, c->settings.metric, err);
+    if (code == OMEN_OK) code = omen_chunk_encode(chunk, &c->kernels, c->settings.metric, err);
     if (code == OMEN_OK && chunk->count != count)
         code = omen_fail(err, OMEN_DATA_LOSS, "record %llu holds a point that no check lets in",
                          (unsigned long long)record->position);
-    if (code == OMEN_OK)
-        code = omen_admit_chunk(c, record->position, chunk, NULL, complete, err);
+    if (code == OMEN_OK) code = omen_admit_chunk(c, record->position, chunk, NULL, complete, err);
     omen_chunk_destroy(chunk);
     return code;
 }
@@ -247,8 +244,8 @@ static omen_code close_tail(omen_collection *c, omen_error *err)
     omen_code code;
 
     if (!omen_admit_open_dirty(&c->admit)) return OMEN_OK;
-    code = omen_log_append(c->log, OMEN_RECORD_CLOSE, OMEN_ALGORITHM_VERSION, NULL, 0, &position,
-                           err);
+    code =
+        omen_log_append(c->log, OMEN_RECORD_CLOSE, OMEN_ALGORITHM_VERSION, NULL, 0, &position, err);
     if (code == OMEN_OK) code = omen_log_sync(c->log, err);
     if (code == OMEN_OK) code = omen_admit_close(c, position, &complete, err);
     if (code == OMEN_OK) code = apply_and_free(c, complete, err);

@@ -24,9 +24,9 @@ struct omen_step; /* the applier's workspace, epoch.h */
  *
  * The applier stores everything else first, then `epoch` (release), then `position` (release).
  * A search loads `position` first, then `epoch` (both acquire), then the rest: so its epoch covers
- * at least its position, and the tables cover at least its epoch. Being ahead is harmless: slots born
- * later than the pinned epoch are dropped from the answer by their visibility word. Staleness costs
- * freshness only: a search may miss an epoch that was published while it started. */
+ * at least its position, and the tables cover at least its epoch. Being ahead is harmless: slots
+ * born later than the pinned epoch are dropped from the answer by their visibility word. Staleness
+ * costs freshness only: a search may miss an epoch that was published while it started. */
 struct omen_published {
     _Atomic uint32_t slots;
     _Atomic uint64_t points;
@@ -82,12 +82,11 @@ struct omen_collection {
     _Atomic uint64_t backlog_bytes; /* chunks between push and publish */
 };
 
-/* Opens what is in `dir` and replays its log; name and settings are in there. Uses the engine's crew:
- * start-up, or a collection just made (whose log has nothing to apply).
- * Takes: dir, a heap string, also on failure. Owns: *out, one reference.
- * Fails: as omen_engine_open. */
-OMEN_CHECKED omen_code omen_collection_load(omen_engine *engine, char *dir,
-                                            omen_collection **out, omen_error *err);
+/* Opens what is in `dir` and replays its log; name and settings are in there. Uses the engine's
+ * crew: start-up, or a collection just made (whose log has nothing to apply). Takes: dir, a heap
+ * string, also on failure. Owns: *out, one reference. Fails: as omen_engine_open. */
+OMEN_CHECKED omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection **out,
+                                            omen_error *err);
 
 /* Makes the files of a new collection in `dir` (which exists and is empty), and closes them: a log
  * with its SETTINGS record. */

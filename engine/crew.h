@@ -1,8 +1,8 @@
 /* crew.h - the ingest threads: one call runs a function on all of them and waits for the last.
  *
  * The caller is worker 0, so a crew of one starts no thread. Threads sleep between calls. One call
- * at a time; everything written before it is seen by all workers, everything that they write is seen
- * after it (the crew's mutex orders both): a call is a barrier.
+ * at a time; everything written before it is seen by all workers, everything that they write is
+ * seen after it (the crew's mutex orders both): a call is a barrier.
  */
 #ifndef OMEN_CREW_H
 #define OMEN_CREW_H

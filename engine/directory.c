@@ -32,8 +32,7 @@ omen_code omen_directory_lock(const char *data_dir, int *fd, omen_error *err)
                          strerror(errno));
     (void)snprintf(path, sizeof path, "%s/LOCK", data_dir);
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (*fd < 0)
-        return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", path, strerror(errno));
+    if (*fd < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", path, strerror(errno));
     if (flock(*fd, LOCK_EX | LOCK_NB) == 0) return OMEN_OK;
     (void)close(*fd);
     *fd = -1;

@@ -24,8 +24,8 @@ OMEN_CHECKED omen_code omen_directory_visit(const char *data_dir,
 
 OMEN_CHECKED omen_code omen_directory_make(const char *path, omen_error *err);
 /* Renames and makes that durable. */
-OMEN_CHECKED omen_code omen_directory_rename(const char *data_dir, const char *from,
-                                             const char *to, omen_error *err);
+OMEN_CHECKED omen_code omen_directory_rename(const char *data_dir, const char *from, const char *to,
+                                             omen_error *err);
 /* Removes a directory and the files in it; what cannot be removed is left for the next start. */
 void omen_directory_remove(const char *path);
 

@@ -46,8 +46,7 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
     if (code == OMEN_OK) code = omen_directory_visit(engine->data_dir, load_one, engine, err);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
-    if (code == OMEN_OK)
-        code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
+    if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
     if (code != OMEN_OK) {
         omen_engine_close(engine);
         return code;
@@ -92,9 +91,9 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
         code = omen_fail_because(err, OMEN_ALREADY_EXISTS, "COLLECTION_EXISTS",
                                  "collection '%s' exists", name);
     else if (engine->collection_count == OMEN_COLLECTIONS_MAX)
-        code = omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_LIMIT",
-                                 "there are %u collections; that is the limit",
-                                 OMEN_COLLECTIONS_MAX);
+        code =
+            omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_LIMIT",
+                              "there are %u collections; that is the limit", OMEN_COLLECTIONS_MAX);
     if (code == OMEN_OK) code = make_files(engine, name, incarnation, &checked, &dir, err);
     if (code == OMEN_OK) code = omen_collection_load(engine, dir, &c, err);
     if (code == OMEN_OK) code = register_collection(engine, c, err);
@@ -130,8 +129,7 @@ omen_code omen_collection_list(omen_engine *engine, struct omen_collection_info 
     *count = 0;
     (void)pthread_mutex_lock(&engine->registry_mutex);
     *out = omen_alloc((engine->collection_count + 1) * sizeof **out);
-    if (*out == NULL)
-        code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a list of collections");
+    if (*out == NULL) code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a list of collections");
     for (uint32_t i = 0; code == OMEN_OK && i < engine->collection_count; i++)
         omen_collection_get_info(engine->collections[i], &(*out)[(*count)++]);
     (void)pthread_mutex_unlock(&engine->registry_mutex);
@@ -204,10 +202,8 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
     if (options->shards > OMEN_SHARDS_MAX)
         return omen_fail(err, OMEN_INVALID_ARGUMENT, "shards is %u; it is at most %u",
                          options->shards, OMEN_SHARDS_MAX);
-    engine->ingest_threads =
-        options->ingest_threads == 0 ? cpu_count() : options->ingest_threads;
-    engine->search_threads =
-        options->search_threads == 0 ? cpu_count() : options->search_threads;
+    engine->ingest_threads = options->ingest_threads == 0 ? cpu_count() : options->ingest_threads;
+    engine->search_threads = options->search_threads == 0 ? cpu_count() : options->search_threads;
     engine->shards = options->shards == 0 ? 4 * engine->ingest_threads : options->shards;
     engine->isas = omen_cpu_isas();
     if (options->simd != NULL) {
@@ -289,8 +285,7 @@ static omen_code make_files(omen_engine *engine, const char *name, const uint8_t
     if (*dir == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path");
     (void)snprintf(*dir, length + 1, "%s/", engine->data_dir);
     for (size_t i = 0; i < OMEN_INCARNATION_BYTES; i++)
-        (void)snprintf(*dir + length - 2 * (OMEN_INCARNATION_BYTES - i), 3, "%02x",
-                       incarnation[i]);
+        (void)snprintf(*dir + length - 2 * (OMEN_INCARNATION_BYTES - i), 3, "%02x", incarnation[i]);
     (void)snprintf(making, sizeof making, "%s.making", *dir);
     code = omen_directory_make(making, err);
     if (code == OMEN_OK) code = omen_collection_make(making, name, incarnation, settings, err);

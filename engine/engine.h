@@ -32,13 +32,13 @@ enum omen_event_level { OMEN_EVENT_INFO, OMEN_EVENT_WARNING, OMEN_EVENT_ERROR };
 typedef void omen_event_fn(void *user, enum omen_event_level level, const char *message);
 
 struct omen_engine_options {
-    const char *data_dir;     /* created if missing; one process at a time (locked) */
-    uint32_t ingest_threads;  /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
-    uint32_t shards;          /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
-                                 the same graph */
-    uint32_t search_threads;  /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
-    const char *simd;         /* highest kernel tier to use, NULL = the CPU's highest */
-    omen_event_fn *event;     /* NULL: nobody listens */
+    const char *data_dir;    /* created if missing; one process at a time (locked) */
+    uint32_t ingest_threads; /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    uint32_t shards;         /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
+                                the same graph */
+    uint32_t search_threads; /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    const char *simd;        /* highest kernel tier to use, NULL = the CPU's highest */
+    omen_event_fn *event;    /* NULL: nobody listens */
     void *event_user;
 };
 
@@ -71,7 +71,7 @@ typedef enum omen_metric {
 
 /* In the log, fixed for life. 0 = default, where there is one. */
 struct omen_collection_settings {
-    uint32_t dim;          /* OMEN_DIM_MIN..OMEN_DIM_MAX */
+    uint32_t dim; /* OMEN_DIM_MIN..OMEN_DIM_MAX */
     omen_metric metric;
     uint32_t links;        /* M, OMEN_LINKS_MIN..OMEN_LINKS_MAX */
     uint32_t candidates;   /* 16..256 */
@@ -81,7 +81,7 @@ struct omen_collection_settings {
 };
 
 #define OMEN_INCARNATION_BYTES 16u
-#define OMEN_KERNEL_NAMES_MAX 16u
+#define OMEN_KERNEL_NAMES_MAX  16u
 
 struct omen_collection_info {
     char name[OMEN_NAME_BYTES_MAX + 1];
@@ -177,10 +177,10 @@ void omen_stream_poll(omen_stream *stream, struct omen_stream_state *out);
 enum omen_refusal {
     OMEN_REFUSED_DIMENSION = 1, /* detail = components given */
     OMEN_REFUSED_NOT_FINITE,    /* detail = index of the component */
-    OMEN_REFUSED_TOO_LARGE,     /* detail = index of the component; magnitude > OMEN_COMPONENT_MAX */
-    OMEN_REFUSED_TOO_SMALL,     /* largest magnitude < OMEN_COMPONENT_MIN but not 0 */
-    OMEN_REFUSED_ZERO,          /* the zero vector under cosine */
-    OMEN_REFUSED_EXISTS,        /* INSERT_ONLY and the id is there */
+    OMEN_REFUSED_TOO_LARGE, /* detail = index of the component; magnitude > OMEN_COMPONENT_MAX */
+    OMEN_REFUSED_TOO_SMALL, /* largest magnitude < OMEN_COMPONENT_MIN but not 0 */
+    OMEN_REFUSED_ZERO,      /* the zero vector under cosine */
+    OMEN_REFUSED_EXISTS,    /* INSERT_ONLY and the id is there */
     OMEN_REFUSED_ID_MISSING,
     OMEN_REFUSED_ID_KIND, /* a byte key: not served yet */
     OMEN_REFUSED_FULL     /* OMEN_SLOTS_MAX points */

@@ -1,13 +1,21 @@
 /* epoch.c - one step of a collection: the order of the phases, and what is published when.
  *
  * new pivots take over members | route every point | update the cells | candidates, selection, own
- * rows | back-links | publish. A bar is a barrier: the crew's threads have all finished.
+ * rows | back-links. A bar is a barrier: the crew's threads have all finished. After the last round
+ * the epoch is published.
+ *
+ * Rounds: a young graph at most doubles in one go (prefix doubling, as in ParlayANN). Points that
+ * arrive together choose their nearest among each other; were the first thousands one round, they
+ * would form islands without a long link between them. The boundaries depend on slot numbers alone.
  */
 #include "engine/epoch.h"
 
 #include <string.h>
 
 #include "engine/memory.h"
+
+/* The first round; each later one ends at twice the slots before it, at most. */
+#define FIRST_ROUND_SLOTS 16u
 
 /* An epoch this small is done sooner by one thread than by waking the others. */
 #define CREW_POINTS_MIN 32u
@@ -19,6 +27,7 @@ static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error
 static omen_code add_pivots(struct omen_step *step, omen_error *err);
 static omen_code plan_blocks(struct omen_step *step, omen_error *err);
 static omen_code collect_everything(struct omen_step *step, omen_error *err);
+static omen_code apply_round(struct omen_step *step, omen_error *err);
 static void publish(struct omen_step *step);
 
 omen_code omen_step_create(omen_collection *collection, omen_crew *crew, uint32_t shards,
@@ -67,6 +76,7 @@ void omen_step_destroy(struct omen_step *step)
     omen_free(step->takeover);
     omen_free(step->takeover_begin);
     omen_free(step->takeover_pivots);
+    omen_free(step->moves);
     omen_free(step->blocks);
     omen_free(step);
 }
@@ -75,23 +85,36 @@ omen_code omen_epoch_apply(omen_collection *collection, const struct omen_epoch 
                            omen_error *err)
 {
     struct omen_step *step = collection->step;
-    omen_code code;
+    omen_code code = OMEN_OK;
 
     (void)pthread_mutex_lock(&collection->apply_mutex);
     step->epoch = epoch;
-    code = collect_points(step, err);
-    if (code == OMEN_OK && step->point_count > 0) {
-        code = add_pivots(step, err);
-        if (code == OMEN_OK) code = omen_step_take_over(step, err);
-        if (code == OMEN_OK) code = omen_step_route(step, err);
-        if (code == OMEN_OK) code = collect_everything(step, err);
-        if (code == OMEN_OK) code = plan_blocks(step, err);
-        if (code == OMEN_OK) code = omen_step_propose(step, err);
-        if (code == OMEN_OK) code = omen_step_link(step, err);
+    for (uint32_t s = epoch->first_slot; s < epoch->end_slot && code == OMEN_OK;
+         s = step->end_slot) {
+        uint32_t most = s < FIRST_ROUND_SLOTS ? FIRST_ROUND_SLOTS : 2 * s;
+
+        step->first_slot = s;
+        step->end_slot = epoch->end_slot < most ? epoch->end_slot : most;
+        code = apply_round(step, err);
     }
     if (code == OMEN_OK) publish(step);
     step->epoch = NULL;
     (void)pthread_mutex_unlock(&collection->apply_mutex);
+    return code;
+}
+
+static omen_code apply_round(struct omen_step *step, omen_error *err)
+{
+    omen_code code = collect_points(step, err);
+
+    if (code != OMEN_OK || step->point_count == 0) return code;
+    code = add_pivots(step, err);
+    if (code == OMEN_OK) code = omen_step_take_over(step, err);
+    if (code == OMEN_OK) code = omen_step_route(step, err);
+    if (code == OMEN_OK) code = collect_everything(step, err);
+    if (code == OMEN_OK) code = plan_blocks(step, err);
+    if (code == OMEN_OK) code = omen_step_propose(step, err);
+    if (code == OMEN_OK) code = omen_step_link(step, err);
     return code;
 }
 
@@ -112,6 +135,30 @@ omen_code omen_step_run(struct omen_step *step, omen_crew_fn *phase, omen_error 
     return OMEN_OK;
 }
 
+bool omen_worker_fit_cells(struct omen_step *step, struct omen_worker *w)
+{
+    const struct omen_cells *cells = &step->collection->cells;
+    uint32_t largest = OMEN_CELL_SCAN_MAX;
+
+    for (uint32_t i = 0; i < cells->count; i++) {
+        uint32_t members = omen_cell_count(&cells->cells[i]);
+
+        if (members > largest) largest = members;
+    }
+    if (w->cell_list_capacity >= largest) return true;
+    omen_free(w->cell_keys);
+    omen_free(w->cell_list);
+    w->cell_list_capacity = 0;
+    w->cell_keys = omen_alloc(2 * (size_t)largest * sizeof *w->cell_keys);
+    w->cell_list = omen_alloc(2 * (size_t)largest * sizeof *w->cell_list);
+    if (w->cell_keys == NULL || w->cell_list == NULL) {
+        w->code = omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "a cell of %u members", largest);
+        return false;
+    }
+    w->cell_list_capacity = 2 * largest;
+    return true;
+}
+
 static omen_code worker_init(struct omen_step *step, struct omen_worker *w, omen_error *err)
 {
     size_t stride = step->collection->graph.stride;
@@ -129,8 +176,7 @@ static omen_code worker_init(struct omen_step *step, struct omen_worker *w, omen
     w->probes = omen_alloc_aligned((OMEN_ROW_LINKS + 1) * stride);
     w->keys = omen_alloc((size_t)OMEN_BLOCK_POINTS * step->key_buffer * sizeof *w->keys);
     w->nearest = omen_alloc(OMEN_BLOCK_POINTS * sizeof *w->nearest);
-    w->cell_points =
-        omen_alloc((size_t)OMEN_BLOCK_POINTS * step->probes * sizeof *w->cell_points);
+    w->cell_points = omen_alloc((size_t)OMEN_BLOCK_POINTS * step->probes * sizeof *w->cell_points);
     if (w->codes == NULL || w->point_codes == NULL || w->members == NULL || w->packed == NULL ||
         w->bias == NULL || w->scales == NULL || w->norms == NULL || w->dots == NULL ||
         w->distances == NULL || w->probes == NULL || w->keys == NULL || w->nearest == NULL ||
@@ -154,6 +200,7 @@ static void worker_deinit(struct omen_worker *w)
     omen_free(w->keys);
     omen_free(w->nearest);
     omen_free(w->cell_keys);
+    omen_free(w->cell_list);
     omen_free(w->cell_begin);
     omen_free(w->cell_points);
     omen_free(w->moves);
@@ -162,11 +209,10 @@ static void worker_deinit(struct omen_worker *w)
 static omen_code collect_points(struct omen_step *step, omen_error *err)
 {
     const struct omen_graph *graph = &step->collection->graph;
-    omen_code code =
-        grow_points(step, step->epoch->end_slot - step->epoch->first_slot, err);
+    omen_code code = grow_points(step, step->end_slot - step->first_slot, err);
 
     step->point_count = 0;
-    for (uint32_t s = step->epoch->first_slot; code == OMEN_OK && s < step->epoch->end_slot; s++) {
+    for (uint32_t s = step->first_slot; code == OMEN_OK && s < step->end_slot; s++) {
         if (*omen_graph_home(graph, s) != OMEN_CELL_NONE) step->points[step->point_count++] = s;
     }
     return code;
@@ -207,7 +253,7 @@ static omen_code collect_everything(struct omen_step *step, omen_error *err)
     omen_collection *c = step->collection;
 
     step->everything_count = 0;
-    if (step->epoch->end_slot > OMEN_SMALL_COLLECTION) {
+    if (step->end_slot > OMEN_SMALL_COLLECTION) {
         omen_free(step->everything);
         step->everything = NULL;
         return OMEN_OK;
@@ -215,9 +261,8 @@ static omen_code collect_everything(struct omen_step *step, omen_error *err)
     if (step->everything == NULL)
         step->everything = omen_alloc(OMEN_SMALL_COLLECTION * sizeof *step->everything);
     if (step->everything == NULL)
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a list of %u slots",
-                         OMEN_SMALL_COLLECTION);
-    for (uint32_t s = 0; s < step->epoch->end_slot; s++) {
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a list of %u slots", OMEN_SMALL_COLLECTION);
+    for (uint32_t s = 0; s < step->end_slot; s++) {
         if (*omen_graph_home(&c->graph, s) != OMEN_CELL_NONE)
             step->everything[step->everything_count++] = s;
     }
@@ -236,8 +281,7 @@ static omen_code plan_blocks(struct omen_step *step, omen_error *err)
     step->block_points = points;
     step->block_count = (step->point_count + points - 1) / points;
     if (step->block_count > step->block_capacity) {
-        struct omen_block *blocks =
-            omen_realloc(step->blocks, step->block_count * sizeof *blocks);
+        struct omen_block *blocks = omen_realloc(step->blocks, step->block_count * sizeof *blocks);
 
         if (blocks == NULL)
             return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u blocks", step->block_count);

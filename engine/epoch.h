@@ -1,7 +1,7 @@
 /* epoch.h - one step of a collection: PROPOSE, LINK, PUBLISH; and the workspace of it.
  *
- * Each phase is one call of the crew, so there is a barrier between any two. Within a phase a thread
- * takes work by number from a counter; which thread does what never shows in the result:
+ * Each phase is one call of the crew, so there is a barrier between any two. Within a phase a
+ * thread takes work by number from a counter; which thread does what never shows in the result:
  *   - PROPOSE chooses by key (distance, slot): sets, not orders of arrival;
  *   - LINK applies a row's back-links by ascending source, whoever applies them.
  */
@@ -14,8 +14,8 @@
 #include "engine/crew.h"
 #include "engine/keys.h"
 
-#define OMEN_TILE_POINTS 32u     /* points x members at once: their products stay in L1 */
-#define OMEN_BLOCK_POINTS 2048u  /* points that one thread proposes for in one go */
+#define OMEN_TILE_POINTS  32u   /* points x members at once: their products stay in L1 */
+#define OMEN_BLOCK_POINTS 2048u /* points that one thread proposes for in one go */
 
 /* A link to be: `source` chose `target`, so target's row gets source. */
 struct omen_backlink {
@@ -43,14 +43,15 @@ struct omen_worker {
     int8_t *packed;              /* OMEN_CELL_SCAN_MAX x stride */
     int32_t *bias;
     float *scales, *norms;
-    int32_t *dots;    /* OMEN_TILE_POINTS x OMEN_CELL_SCAN_MAX */
-    float *distances; /* OMEN_CELL_SCAN_MAX */
-    int8_t *probes;   /* OMEN_ROW_LINKS + 1 prepared codes of stride bytes */
-    omen_key *keys;   /* OMEN_BLOCK_POINTS buffers */
+    int32_t *dots;                /* OMEN_TILE_POINTS x OMEN_CELL_SCAN_MAX */
+    float *distances;             /* OMEN_CELL_SCAN_MAX */
+    int8_t *probes;               /* OMEN_ROW_LINKS + 1 prepared codes of stride bytes */
+    omen_key *keys;               /* OMEN_BLOCK_POINTS buffers */
     struct omen_nearest *nearest; /* OMEN_BLOCK_POINTS */
-    omen_key *cell_keys;          /* of one cell too large to be scanned */
-    uint32_t cell_keys_capacity;
-    uint32_t *cell_begin; /* counting sort of probes by cell: pivots + 2 */
+    omen_key *cell_keys;          /* of one cell, however large */
+    uint32_t *cell_list;
+    uint32_t cell_list_capacity; /* of both */
+    uint32_t *cell_begin;        /* counting sort of probes by cell: pivots + 2 */
     uint32_t cell_capacity;
     uint32_t *cell_points; /* OMEN_BLOCK_POINTS x probes */
     struct omen_move *moves;
@@ -68,8 +69,9 @@ struct omen_step {
     uint32_t worker_count;
     struct omen_worker *workers;
 
-    /* Of the epoch in work. */
+    /* Of the epoch in work, and the round of it. */
     const struct omen_epoch *epoch;
+    uint32_t first_slot, end_slot;
     uint32_t *points; /* slots to link, ascending */
     uint32_t point_count, point_capacity;
     uint32_t *routes; /* point_count x probes: cells, nearest first */
@@ -82,6 +84,8 @@ struct omen_step {
     uint32_t *takeover_begin; /* per old cell: its new pivots, grouped; old_pivots + 2 */
     uint32_t takeover_begin_capacity;
     uint32_t *takeover_pivots;
+    struct omen_move *moves; /* of all workers, by cell, then slot: one order, whoever found them */
+    uint32_t move_count, move_capacity;
     struct omen_block *blocks;
     uint32_t block_count, block_capacity, block_points;
     _Atomic uint32_t next; /* work counter of the phase */
@@ -92,16 +96,20 @@ OMEN_CHECKED omen_code omen_step_create(omen_collection *collection, omen_crew *
                                         uint32_t shards, struct omen_step **out, omen_error *err);
 void omen_step_destroy(struct omen_step *step); /* NULL is allowed */
 
-/* Applies and publishes one epoch. Applier. Fails: OMEN_RESOURCE_EXHAUSTED; the collection must then
- * take no more epochs (nothing of this one was published). */
-OMEN_CHECKED omen_code omen_epoch_apply(omen_collection *collection,
-                                        const struct omen_epoch *epoch, omen_error *err);
+/* Applies and publishes one epoch. Applier. Fails: OMEN_RESOURCE_EXHAUSTED; the collection must
+ * then take no more epochs (nothing of this one was published). */
+OMEN_CHECKED omen_code omen_epoch_apply(omen_collection *collection, const struct omen_epoch *epoch,
+                                        omen_error *err);
 
 /* The phases; see pivots.c, route.c, propose.c, link.c. Each runs on the whole crew. */
 OMEN_CHECKED omen_code omen_step_take_over(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_route(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_propose(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_link(struct omen_step *step, omen_error *err);
+
+/* Makes a worker's lists long enough for the largest cell. False: no memory, noted in the worker.
+ */
+bool omen_worker_fit_cells(struct omen_step *step, struct omen_worker *worker);
 
 /* Runs a phase on the crew and gathers the workers' failures. */
 OMEN_CHECKED omen_code omen_step_run(struct omen_step *step, omen_crew_fn *phase, omen_error *err);
@@ -136,13 +144,15 @@ void omen_gather_members(struct omen_step *step, struct omen_worker *worker, uin
                          bool pack, struct omen_members *out);
 
 /* Computes the distances of the keys' slots from `slot` again. Uses the worker's first probe. */
-void omen_measure(struct omen_step *step, struct omen_worker *worker, uint32_t slot,
-                  omen_key *keys, uint32_t count);
+void omen_measure(struct omen_step *step, struct omen_worker *worker, uint32_t slot, omen_key *keys,
+                  uint32_t count);
 
-/* Diversity selection (Malkov & Yashunin, Algorithm 4, without its extensions): of `count` keys,
- * ascending by distance from one point, keeps those nearer to the point than to any one kept
- * before; at most `keep`. Kept keys move to the front; returns how many. */
+/* Diversity selection (Malkov & Yashunin, Algorithm 4): of `count` keys, ascending by distance from
+ * one point, keeps those nearer to the point than to any one kept before, `keep` at most. If they
+ * are fewer than `fill` (<= keep), the nearest of the others make up for it
+ * ("keepPrunedConnections", in part): a tight group else gives its points a single link, and nobody
+ * links back. Kept keys move to the front; returns how many. */
 uint32_t omen_select_diverse(struct omen_step *step, struct omen_worker *worker, omen_key *keys,
-                             uint32_t count, uint32_t keep);
+                             uint32_t count, uint32_t keep, uint32_t fill);
 
 #endif

@@ -1,11 +1,12 @@
 /* graph.h - the graph's memory: slots, rows, and how readers copy a row without a lock.
  *
- * Slots are dense numbers. Their data lies as a structure of arrays in segments of 16,384 slots that
- * never move: a fixed directory of pointers, so that a reader needs no lock to find a slot. A shard
- * owns stripes of 256 slots; in an epoch's LINK step exactly one thread writes a shard's rows.
+ * Slots are dense numbers. Their data lies as a structure of arrays in segments of 16,384 slots
+ * that never move: a fixed directory of pointers, so that a reader needs no lock to find a slot. A
+ * shard owns stripes of 256 slots; in an epoch's LINK step exactly one thread writes a shard's
+ * rows.
  *
- * Publication of links. A row is a count and up to 47 links, all atomic. The writer stores each link
- * with release, then the count with release. The reader loads count and links relaxed and then
+ * Publication of links. A row is a count and up to 47 links, all atomic. The writer stores each
+ * link with release, then the count with release. The reader loads count and links relaxed and then
  * issues one acquire fence, before it touches anything that a link names.
  *   - Order: a slot's code, meta, id, visibility and own row are written (ADMIT, PROPOSE) before
  *     any link to it is stored (LINK, behind a barrier). So whoever reads a link, and then fences,
@@ -27,11 +28,11 @@
 #include "engine/codes.h"
 #include "engine/engine.h"
 
-#define OMEN_SLOT_NONE UINT32_MAX
-#define OMEN_CELL_NONE UINT32_MAX
-#define OMEN_EPOCH_NEVER UINT32_MAX
+#define OMEN_SLOT_NONE     UINT32_MAX
+#define OMEN_CELL_NONE     UINT32_MAX
+#define OMEN_EPOCH_NEVER   UINT32_MAX
 #define OMEN_SEGMENT_SLOTS 16384u
-#define OMEN_STRIPE_SLOTS 256u
+#define OMEN_STRIPE_SLOTS  256u
 
 struct omen_row {
     _Atomic uint32_t count;
@@ -43,8 +44,8 @@ struct omen_row_distances {
     float of[OMEN_ROW_LINKS + 1];
 };
 
-/* One segment's arrays; each indexed by slot % OMEN_SEGMENT_SLOTS. Pointers are written once, before
- * any slot of the segment is handed out. */
+/* One segment's arrays; each indexed by slot % OMEN_SEGMENT_SLOTS. Pointers are written once,
+ * before any slot of the segment is handed out. */
 struct omen_segment {
     /* Written by ADMIT before the slot can be reached, then fixed. */
     uint8_t *codes; /* stride bytes each */
@@ -141,9 +142,9 @@ static inline void omen_graph_set_born(const struct omen_graph *graph, uint32_t 
 /* Does a search that pinned `epoch` return this slot? */
 static inline bool omen_graph_visible(const struct omen_graph *graph, uint32_t slot, uint32_t epoch)
 {
-    uint64_t word = atomic_load_explicit(
-        omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
-        memory_order_relaxed);
+    uint64_t word =
+        atomic_load_explicit(omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
+                             memory_order_relaxed);
 
     return (uint32_t)(word >> 32) <= epoch && epoch < (uint32_t)word;
 }

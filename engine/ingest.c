@@ -38,8 +38,8 @@ struct omen_ingest {
     pthread_cond_t log_wake, apply_wake, idle;
     /* All below, and the fields of collections that say so: under the mutex. */
     bool stop;
-    uint32_t in_work; /* collections that a thread holds right now */
-    omen_collection *log_first, *log_last; /* have pending or wait for a CLOSE */
+    uint32_t in_work;                          /* collections that a thread holds right now */
+    omen_collection *log_first, *log_last;     /* have pending or wait for a CLOSE */
     omen_collection *apply_first, *apply_last; /* have complete epochs */
 };
 
@@ -161,8 +161,7 @@ omen_code omen_ingest_chunk(omen_collection *collection, omen_stream *stream, om
     return code;
 }
 
-void omen_ingest_closed(omen_collection *collection, omen_stream *stream,
-                        const uint8_t *session_id)
+void omen_ingest_closed(omen_collection *collection, omen_stream *stream, const uint8_t *session_id)
 {
     struct omen_ingest *ingest = collection->engine->ingest;
     struct omen_pending *pending = omen_stream_closing(stream);
@@ -193,6 +192,7 @@ void omen_ingest_drop(omen_collection *collection)
 
     (void)pthread_mutex_lock(&ingest->mutex);
     collection->dropped = true;
+    list_log(ingest, collection); /* the log thread lets go of what waits in the open epoch */
     (void)pthread_mutex_unlock(&ingest->mutex);
     kill_streams(collection, code, &why);
 }
@@ -205,8 +205,8 @@ static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_
                                  "collection '%s' was deleted", c->name);
     if (c->failed)
         return omen_fail_because(err, OMEN_UNAVAILABLE, "READ_ONLY",
-                                 "collection '%s' takes no writes until a restart: %.160s",
-                                 c->name, c->failure.message);
+                                 "collection '%s' takes no writes until a restart: %.160s", c->name,
+                                 c->failure.message);
     if (c->pending_last != NULL)
         c->pending_last->next = pending;
     else
@@ -246,7 +246,7 @@ static void list_apply(struct omen_ingest *ingest, omen_collection *c)
 
 static bool close_due(const omen_collection *c)
 {
-    return c->open_dirty && c->complete_first == NULL && !c->failed &&
+    return c->open_dirty && c->complete_first == NULL && !c->failed && !c->dropped &&
            (!c->applying || c->open_points >= CLOSE_POINTS);
 }
 
@@ -335,8 +335,7 @@ static omen_code append_group(omen_collection *c, struct group *group, uint64_t 
         parts[0] = (struct iovec){p->session_id, sizeof p->session_id};
         if (p->kind == OMEN_PENDING_CHUNK) count = omen_chunk_parts(p->chunk, parts);
         code = omen_log_append(c->log,
-                               p->kind == OMEN_PENDING_OPEN ? OMEN_RECORD_OPEN
-                                                            : OMEN_RECORD_CHUNK,
+                               p->kind == OMEN_PENDING_OPEN ? OMEN_RECORD_OPEN : OMEN_RECORD_CHUNK,
                                OMEN_ALGORITHM_VERSION, parts, count, &position, err);
         p->position = position;
         if (*first == 0) *first = position;
@@ -374,8 +373,7 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
             if (code == OMEN_OK) p->bytes = 0; /* the epoch's receipt has them now */
             add_complete(group, complete);
         } else if (p->kind == OMEN_PENDING_CLOSED) {
-            struct omen_session *session =
-                omen_session_find(&c->admit.sessions, p->session_id);
+            struct omen_session *session = omen_session_find(&c->admit.sessions, p->session_id);
 
             if (session != NULL) omen_session_forget_stream(session, p->stream);
         }
@@ -393,6 +391,10 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
 /* Hands complete epochs to the applier, tells the streams, frees the group. */
 static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct group *group)
 {
+    if (group->refused) {
+        tell_receipts(c, c->admit.open);
+        omen_epoch_forget_receipts(c->admit.open);
+    }
     (void)pthread_mutex_lock(&ingest->mutex);
     if (group->complete_first != NULL) {
         if (c->complete_last != NULL)
@@ -527,10 +529,10 @@ static void fail_collection(omen_collection *c, omen_code code, const omen_error
     (void)pthread_mutex_lock(&ingest->mutex);
     if (!c->failed) c->failure = *why;
     c->failed = true;
+    list_log(ingest, c);
     (void)pthread_mutex_unlock(&ingest->mutex);
     omen_engine_tell(c->engine, OMEN_EVENT_ERROR,
-                     "collection '%s' takes no writes until a restart: %s", c->name,
-                     why->message);
+                     "collection '%s' takes no writes until a restart: %s", c->name, why->message);
     kill_streams(c, code, why);
 }
 

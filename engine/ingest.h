@@ -1,7 +1,7 @@
 /* ingest.h - the two threads of an engine that turn pushes into epochs, and their queues.
  *
- * The log thread takes what is pending of one collection after the other, appends it to the log as a
- * group, syncs once, admits it, and tells the streams. The applier takes admitted epochs of one
+ * The log thread takes what is pending of one collection after the other, appends it to the log as
+ * a group, syncs once, admits it, and tells the streams. The applier takes admitted epochs of one
  * collection after the other and applies them with the crew. Both are fair: a collection that has
  * had its turn goes to the end of the list.
  */

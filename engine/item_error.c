@@ -7,8 +7,7 @@ omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t 
     switch (item->refusal) {
     case OMEN_REFUSED_DIMENSION:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH",
-                                 "vector has %u components, the collection %u", item->detail,
-                                 dim);
+                                 "vector has %u components, the collection %u", item->detail, dim);
     case OMEN_REFUSED_NOT_FINITE:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "NOT_FINITE",
                                  "vector component %u is not a finite number", item->detail);
@@ -34,8 +33,7 @@ omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t 
                                  "id.key: byte keys are not served yet; use id.num");
     case OMEN_REFUSED_FULL:
         return omen_fail_because(out, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_FULL",
-                                 "the collection has %u points; that is the limit",
-                                 OMEN_SLOTS_MAX);
+                                 "the collection has %u points; that is the limit", OMEN_SLOTS_MAX);
     }
     return omen_fail(out, OMEN_INTERNAL, "refusal %d", (int)item->refusal);
 }

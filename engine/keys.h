@@ -1,7 +1,7 @@
 /* keys.h - the smallest few of many keys, and keys in order.
  *
- * Keys are distinct integers (see omen_key in codes.h), so "the n smallest" is one set, whatever the
- * order of arrival: this is where the graph's independence of threads comes from.
+ * Keys are distinct integers (see omen_key in codes.h), so "the n smallest" is one set, whatever
+ * the order of arrival: this is where the graph's independence of threads comes from.
  */
 #ifndef OMEN_KEYS_H
 #define OMEN_KEYS_H

@@ -3,54 +3,55 @@
 #define OMEN_LIMITS_H
 
 /* Collections. */
-#define OMEN_DIM_MIN 1u
-#define OMEN_DIM_MAX 4096u        /* components; a point of 16 KiB, still 29 to a chunk */
-#define OMEN_NAME_BYTES_MAX 64u   /* of a collection: [A-Za-z0-9_-], also a label of metrics */
-#define OMEN_COLLECTIONS_MAX 256u /* each costs address space and two open files */
-#define OMEN_SLOTS_MAX (1u << 28) /* points of one collection: the segment directory's size */
+#define OMEN_DIM_MIN         1u
+#define OMEN_DIM_MAX         4096u /* components; a point of 16 KiB, still 29 to a chunk */
+#define OMEN_NAME_BYTES_MAX  64u   /* of a collection: [A-Za-z0-9_-], also a label of metrics */
+#define OMEN_COLLECTIONS_MAX 256u  /* each costs address space and two open files */
+#define OMEN_SLOTS_MAX       (1u << 28) /* points of one collection: the segment directory's size */
 
 /* The graph (HNSW's M and what goes with it). */
-#define OMEN_LINKS_DEFAULT 16u /* M: links chosen for a new point; the target degree is 2M */
-#define OMEN_LINKS_MIN 4u
-#define OMEN_LINKS_MAX 16u       /* a row holds 47 links: target 32 and slack */
-#define OMEN_ROW_LINKS 47u       /* + its count = 192 bytes = 3 cache lines */
-#define OMEN_CANDIDATES_DEFAULT 64u /* C: nearest points, from which a new point's links are chosen */
-#define OMEN_CANDIDATES_MIN 16u
-#define OMEN_CANDIDATES_MAX 256u
-#define OMEN_PROBES_DEFAULT 32u /* P: cells that a new point looks into */
-#define OMEN_PROBES_MIN 1u
-#define OMEN_PROBES_MAX 64u
-#define OMEN_CELL_SLOTS 128u     /* one slot in so many becomes a pivot */
-#define OMEN_CELL_SCAN_MAX 256u  /* members of a cell that are scanned */
-#define OMEN_TAKEOVER_CELLS 16u  /* cells from which a new pivot takes members */
-#define OMEN_SMALL_COLLECTION 1024u /* slots up to which everything is compared with everything */
+#define OMEN_LINKS_DEFAULT      16u /* M: links chosen for a new point; the target degree is 2M */
+#define OMEN_LINKS_MIN          4u
+#define OMEN_LINKS_MAX          16u /* a row holds 47 links: target 32 and slack */
+#define OMEN_ROW_LINKS          47u /* + its count = 192 bytes = 3 cache lines */
+#define OMEN_CANDIDATES_DEFAULT 64u /* C: nearest points; links come of them */
+#define OMEN_CANDIDATES_MIN     16u
+#define OMEN_CANDIDATES_MAX     256u
+#define OMEN_PROBES_DEFAULT     32u /* P: cells that a new point looks into */
+#define OMEN_PROBES_MIN         1u
+#define OMEN_PROBES_MAX         64u
+#define OMEN_CELL_SLOTS         128u  /* one slot in so many becomes a pivot */
+#define OMEN_CELL_SCAN_MAX      256u  /* members of a cell that are scanned */
+#define OMEN_TAKEOVER_CELLS     16u   /* cells from which a new pivot takes members */
+#define OMEN_SMALL_COLLECTION   1024u /* slots up to which everything is compared with everything */
 
 /* The log. */
 #define OMEN_RECORD_BYTES_MAX (480u << 10) /* header and payload; fits a 1 MiB message bus */
 #define OMEN_EPOCH_POINTS_MAX 8192u
-#define OMEN_EPOCH_BYTES_MIN 4096u
-#define OMEN_EPOCH_BYTES_MAX (16u << 20)
+#define OMEN_EPOCH_BYTES_MIN  4096u
+#define OMEN_EPOCH_BYTES_MAX  (16u << 20)
 
 /* A component's magnitude: outside of this, its square is no normal f32. */
 #define OMEN_COMPONENT_MIN 1e-15f
 #define OMEN_COMPONENT_MAX 1e15f
 
 /* Search. */
-#define OMEN_K_DEFAULT 10u
-#define OMEN_K_MAX 10000u
-#define OMEN_EF_DEFAULT 100u
-#define OMEN_EF_MAX 8192u /* a larger k is scanned exactly */
+#define OMEN_K_DEFAULT          10u
+#define OMEN_K_MAX              10000u
+#define OMEN_EF_DEFAULT         100u
+#define OMEN_EF_MAX             8192u /* a larger k is scanned exactly */
 #define OMEN_SEARCH_QUERIES_MAX 1024u
-#define OMEN_SEARCH_HITS_MAX (1u << 20) /* queries x k: a reply of 12 MiB at most */
+#define OMEN_SEARCH_HITS_MAX    (1u << 20) /* queries x k: a reply of 12 MiB at most */
 
 /* Streams. */
-#define OMEN_STREAM_BYTES_MAX (32u << 20)  /* of one stream, between push and searchable: two epochs */
-#define OMEN_BACKLOG_BYTES_MAX (64u << 20) /* the same, all streams of a collection together */
-#define OMEN_SESSION_ID_BYTES 16u
-#define OMEN_SESSIONS_MAX 10000u /* remembered per collection; the longest idle one goes first */
+/* Bytes between push and searchable: of one stream (two epochs), and of all of a collection. */
+#define OMEN_STREAM_BYTES_MAX  (32u << 20)
+#define OMEN_BACKLOG_BYTES_MAX (64u << 20)
+#define OMEN_SESSION_ID_BYTES  16u
+#define OMEN_SESSIONS_MAX      10000u /* per collection; the longest idle one is forgotten */
 
 /* Threads. */
 #define OMEN_THREADS_MAX 64u
-#define OMEN_SHARDS_MAX 256u
+#define OMEN_SHARDS_MAX  256u
 
 #endif

@@ -81,7 +81,7 @@ static void prune(struct omen_step *step, struct omen_worker *w, const struct om
         omen_measure(step, w, link->target, keys, count);
     }
     omen_keys_sort(keys, count);
-    count = omen_select_diverse(step, w, keys, count, 2 * c->settings.links);
+    count = omen_select_diverse(step, w, keys, count, 2 * c->settings.links, c->settings.links);
     for (uint32_t i = 0; i < count; i++) {
         distances->of[i] = omen_key_distance(keys[i]);
         omen_row_store(row, i, omen_key_slot(keys[i]));
@@ -102,8 +102,8 @@ void omen_measure(struct omen_step *step, struct omen_worker *w, uint32_t slot, 
     for (uint32_t i = 0; i < count; i++) {
         uint32_t other = omen_key_slot(keys[i]);
         struct omen_code_meta meta = *omen_graph_meta(&c->graph, other);
-        int32_t dot = c->kernels.dot_i8_one(omen_graph_code(&c->graph, other), &probe,
-                                            c->graph.stride);
+        int32_t dot =
+            c->kernels.dot_i8_one(omen_graph_code(&c->graph, other), &probe, c->graph.stride);
         float d = omen_code_distance(self.meta, meta, dot) +
                   omen_code_augment(step->epoch->phi_squared, self.meta.norm, meta.norm);
 

@@ -39,7 +39,7 @@ enum omen_record_type {
 };
 
 #define OMEN_RECORD_HEADER_BYTES 24u
-#define OMEN_LOG_FORMAT_VERSION 1u
+#define OMEN_LOG_FORMAT_VERSION  1u
 
 struct omen_record {
     enum omen_record_type type;

@@ -90,6 +90,11 @@ static void offer(const struct omen_step *step, struct omen_worker *worker,
             float d = worker->distances[i];
 
             if (slot == point && members->excludes_self) continue;
+#ifdef OMEN_PLANT_TIE_BUG
+            /* For the test of the determinism test: of equally near ones the first to come stays.
+             */
+            if (d >= nearest->threshold) continue;
+#endif
             if (phi_squared > 0.0f) {
                 d += omen_code_augment(phi_squared, meta.norm, members->norms[i]);
                 if (d > nearest->threshold) continue;

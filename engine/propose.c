@@ -2,9 +2,9 @@
  *
  * How it departs from the HNSW paper: a point does not walk the graph to find its neighbours. An
  * epoch's points are compared, cell by cell, with all members of the cells that they look into, the
- * epoch's own points among them: one matrix per cell (ParlayANN and Faiss build in batches, too, but
- * walk). The C nearest by (distance, slot) are the candidates, and diversity selection makes links of
- * them.
+ * epoch's own points among them: one matrix per cell (ParlayANN and Faiss build in batches, too,
+ * but walk). The C nearest by (distance, slot) are the candidates, and diversity selection makes
+ * links of them.
  *
  * Happy path of a block of points: group "point looks into cell" by cell -> for each cell: members,
  * their codes gathered and packed, matrix, offers to each point -> for each point: cut to C, sort,
@@ -50,11 +50,10 @@ static void propose_blocks(void *context, uint32_t worker)
 
         if (!grow_for_block(step, w)) return;
         for (uint32_t p = 0; p < count; p++)
-            w->nearest[p] = (struct omen_nearest){
-                .keys = w->keys + (size_t)p * step->key_buffer,
-                .keep = step->collection->settings.candidates,
-                .capacity = step->key_buffer,
-                .threshold = INFINITY};
+            w->nearest[p] = (struct omen_nearest){.keys = w->keys + (size_t)p * step->key_buffer,
+                                                  .keep = step->collection->settings.candidates,
+                                                  .capacity = step->key_buffer,
+                                                  .threshold = INFINITY};
         if (step->everything != NULL) {
             scan_everything(step, w, first, count);
         } else {
@@ -64,8 +63,8 @@ static void propose_blocks(void *context, uint32_t worker)
         for (uint32_t p = 0; p < count; p++)
             write_row(step, w, step->points[first + p], &w->nearest[p]);
         if (!collect_backlinks(step, &step->blocks[i], first, count)) {
-            w->code = omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "the links of %u points",
-                                count);
+            w->code =
+                omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "the links of %u points", count);
             return;
         }
     }
@@ -74,27 +73,18 @@ static void propose_blocks(void *context, uint32_t worker)
 static bool grow_for_block(struct omen_step *step, struct omen_worker *w)
 {
     uint32_t pivots = step->collection->cells.count;
-    uint32_t largest = 0;
 
-    for (uint32_t i = 0; i < pivots; i++) {
-        if (step->collection->cells.cells[i].count > largest)
-            largest = step->collection->cells.cells[i].count;
+    if (!omen_worker_fit_cells(step, w)) return false;
+    if (w->cell_capacity >= pivots + 2) return true;
+    omen_free(w->cell_begin);
+    w->cell_capacity = 0;
+    w->cell_begin = omen_alloc((pivots + 2) * 2 * sizeof *w->cell_begin);
+    if (w->cell_begin == NULL) {
+        w->code = omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "scratch for %u cells", pivots);
+        return false;
     }
-    if (w->cell_capacity < pivots + 2) {
-        omen_free(w->cell_begin);
-        w->cell_capacity = (pivots + 2) * 2;
-        w->cell_begin = omen_alloc(w->cell_capacity * sizeof *w->cell_begin);
-        if (w->cell_begin == NULL) w->cell_capacity = 0;
-    }
-    if (w->cell_keys_capacity < largest) {
-        omen_free(w->cell_keys);
-        w->cell_keys_capacity = largest * 2;
-        w->cell_keys = omen_alloc(w->cell_keys_capacity * sizeof *w->cell_keys);
-        if (w->cell_keys == NULL) w->cell_keys_capacity = 0;
-    }
-    if (w->cell_begin != NULL && (largest == 0 || w->cell_keys != NULL)) return true;
-    w->code = omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "scratch for %u cells", pivots);
-    return false;
+    w->cell_capacity = (pivots + 2) * 2;
+    return true;
 }
 
 /* Counting sort: afterwards the points that look into cell i are
@@ -132,9 +122,11 @@ static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t f
         struct omen_members members;
         uint32_t count;
 
-        if (begin == end || cells->cells[i].count == 0) continue;
-        count = omen_cell_scan_list(&cells->cells[i], step->epoch->number, w->cell_keys,
-                                    w->members);
+        if (begin == end) continue;
+        count =
+            omen_cell_scan_list(&cells->cells[i], step->epoch->number, w->cell_keys, w->cell_list);
+        if (count == 0) continue;
+        memcpy(w->members, w->cell_list, count * sizeof *w->members);
         omen_gather_members(step, w, count, end - begin >= PACK_POINTS_MIN, &members);
         for (uint32_t from = begin; from < end; from += OMEN_TILE_POINTS) {
             uint32_t n = end - from < OMEN_TILE_POINTS ? end - from : OMEN_TILE_POINTS;
@@ -180,7 +172,8 @@ static void write_row(struct omen_step *step, struct omen_worker *w, uint32_t sl
     struct omen_row_distances *distances = omen_graph_distances(&c->graph, slot);
     uint32_t count = omen_nearest_finish(nearest);
 
-    count = omen_select_diverse(step, w, nearest->keys, count, c->settings.links);
+    count = omen_select_diverse(step, w, nearest->keys, count, c->settings.links,
+                                c->settings.links / 2);
     for (uint32_t i = 0; i < count; i++) {
         omen_row_store(row, i, omen_key_slot(nearest->keys[i]));
         distances->of[i] = omen_key_distance(nearest->keys[i]);
@@ -192,8 +185,9 @@ static void write_row(struct omen_step *step, struct omen_worker *w, uint32_t sl
 static bool collect_backlinks(struct omen_step *step, struct omen_block *block, uint32_t first,
                               uint32_t count)
 {
-    const struct omen_graph *graph = &step->collection->graph;
-    uint32_t needed = count * step->collection->settings.links;
+    const omen_collection *c = step->collection;
+    const struct omen_graph *graph = &c->graph;
+    uint32_t needed = count * c->settings.links;
     uint32_t *begin = block->shard_begin;
 
     if (block->capacity < needed) {

@@ -5,17 +5,16 @@
 #define RERANK_BATCH 64u
 
 static bool add_slot(struct omen_searcher *s, uint32_t slot);
-static omen_code collect(struct omen_searcher *s, const omen_collection *c,
-                         const struct omen_snapshot *snapshot, uint32_t best, omen_error *err);
+static omen_code collect(struct omen_searcher *s, uint32_t best, omen_error *err);
 
-omen_code omen_search_rerank(struct omen_searcher *s, const omen_collection *c,
-                             const struct omen_snapshot *snapshot, struct omen_query *query,
-                             uint32_t best, struct omen_top *top, omen_error *err)
+omen_code omen_search_rerank(struct omen_searcher *s, struct omen_query *query, uint32_t best,
+                             omen_error *err)
 {
+    const omen_collection *c = s->collection;
     omen_metric metric = c->settings.metric;
     omen_f32_many_fn *many =
         metric == OMEN_METRIC_L2 ? c->kernels.l2sq_f32_many : c->kernels.dot_f32_many;
-    omen_code code = collect(s, c, snapshot, best, err);
+    omen_code code = collect(s, best, err);
 
     if (code != OMEN_OK) return code;
     for (uint32_t from = 0; from < s->head_count; from += RERANK_BATCH) {
@@ -29,7 +28,7 @@ omen_code omen_search_rerank(struct omen_searcher *s, const omen_collection *c,
         for (uint32_t i = 0; i < n; i++) {
             uint32_t slot = s->heads[from + i];
 
-            omen_top_add(top,
+            omen_top_add(&s->top,
                          omen_answer_distance(metric, values[i], query->inverse_length,
                                               *omen_graph_inverse_length(&c->graph, slot)),
                          *omen_graph_id(&c->graph, slot));
@@ -40,15 +39,15 @@ omen_code omen_search_rerank(struct omen_searcher *s, const omen_collection *c,
 
 /* The visible slots among the pool's best and in their chains. A chain is read with acquire: a
  * duplicate's data was written before it was chained. */
-static omen_code collect(struct omen_searcher *s, const omen_collection *c,
-                         const struct omen_snapshot *snapshot, uint32_t best, omen_error *err)
+static omen_code collect(struct omen_searcher *s, uint32_t best, omen_error *err)
 {
+    const omen_collection *c = s->collection;
+
     s->head_count = 0;
     for (uint32_t i = 0; i < s->pool_count && i < best; i++) {
         for (uint32_t slot = omen_key_slot(s->pool[i]); slot != OMEN_SLOT_NONE;
-             slot = atomic_load_explicit(omen_graph_chain(&c->graph, slot),
-                                         memory_order_acquire)) {
-            if (!omen_graph_visible(&c->graph, slot, snapshot->epoch)) continue;
+             slot = atomic_load_explicit(omen_graph_chain(&c->graph, slot), memory_order_acquire)) {
+            if (!omen_graph_visible(&c->graph, slot, s->snapshot->epoch)) continue;
             if (!add_slot(s, slot))
                 return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u slots to re-rank",
                                  s->head_count);

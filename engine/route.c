@@ -1,4 +1,5 @@
-/* route.c - the second and third step of PROPOSE: which cells a point looks into, and which it joins.
+/* route.c - the second and third step of PROPOSE: which cells a point looks into, and which it
+ * joins.
  *
  * Routing is one matrix, points x pivots. The nearest pivot's cell becomes the point's home; the P
  * nearest are scanned for candidates. Cells are then extended in slot order.

@@ -1,5 +1,5 @@
-/* search.c - a batch of queries: checks, snapshot, blocks, answers. See walk.c and scan.c for the two
- * ways to find neighbours.
+/* search.c - a batch of queries: checks, snapshot, blocks, answers. See walk.c and scan.c for the
+ * two ways to find neighbours.
  *
  * Happy path: submit checks everything and queues -> the first thread to take a block finds the
  * snapshot -> block by block: encode, route, walk, re-rank (or scan) -> the last block calls done.
@@ -14,11 +14,13 @@
 #include "engine/engine_state.h"
 #include "engine/memory.h"
 
+/* Half the pool is re-ranked, and at least so many: below, the int8 order would decide. */
+#define RERANK_MIN 32u
+
 static omen_code check(struct omen_search *search, uint32_t *k, uint32_t *ef, omen_error *err);
 static omen_code check_queries(const struct omen_search *search, omen_error *err);
 static void take_snapshot(omen_collection *c, struct omen_snapshot *out);
-static void encode(struct omen_searcher *s, const omen_collection *c,
-                   const struct omen_snapshot *snapshot, const float *queries, uint32_t count);
+static void encode(struct omen_searcher *s, const float *queries, uint32_t count);
 static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p, uint32_t i,
                           struct omen_query_result *result, omen_error *err);
 
@@ -93,9 +95,10 @@ omen_code omen_search_block(struct omen_searcher *s, struct omen_search_private 
 
     if (code != OMEN_OK) return code;
     s->collection = c;
+    s->snapshot = &p->snapshot;
     if (p->exact) return omen_search_scan(s, p, first, count, err);
-    encode(s, c, &p->snapshot, search->queries + (size_t)first * c->settings.dim, count);
-    omen_search_route(s, c, &p->snapshot, count);
+    encode(s, search->queries + (size_t)first * c->settings.dim, count);
+    omen_search_route(s, count);
     for (uint32_t i = 0; i < count && code == OMEN_OK; i++)
         code = walk_one(s, p, i, &search->results[first + i], err);
     return code;
@@ -166,24 +169,25 @@ static void take_snapshot(omen_collection *c, struct omen_snapshot *out)
 
 /* The queries were checked. Under inner product the query is stretched to length Phi: that does not
  * change the order, and makes the augmented distance (Phi^2 + Phi^2) - 2p as exact as it can be. */
-static void encode(struct omen_searcher *s, const omen_collection *c,
-                   const struct omen_snapshot *snapshot, const float *queries, uint32_t count)
+static void encode(struct omen_searcher *s, const float *queries, uint32_t count)
 {
+    const omen_collection *c = s->collection;
     size_t stride = c->graph.stride;
 
     for (uint32_t i = 0; i < count; i++) {
         struct omen_query *q = &s->queries[i];
         uint8_t *code = s->query_codes + i * stride;
-        struct omen_code_meta meta = {0.0f, 0.0f};
-        uint32_t detail = 0;
+        struct omen_encoded encoded;
+        struct omen_code_meta meta;
 
         q->vector = queries + (size_t)i * c->settings.dim;
         q->visited = 0;
-        (void)omen_code_encode(&c->kernels, c->settings.metric, q->vector, code, &meta,
-                               &q->inverse_length, &detail);
+        (void)omen_code_encode(&c->kernels, c->settings.metric, q->vector, code, &encoded);
+        q->inverse_length = encoded.inverse_length;
+        meta = encoded.meta;
         if (c->settings.metric == OMEN_METRIC_INNER_PRODUCT) {
-            if (meta.norm > 0.0f) meta.scale *= sqrtf(snapshot->phi_squared / meta.norm);
-            meta.norm = snapshot->phi_squared;
+            if (meta.norm > 0.0f) meta.scale *= sqrtf(s->snapshot->phi_squared / meta.norm);
+            meta.norm = s->snapshot->phi_squared;
         }
         q->prepared.values = s->query_values + i * stride;
         omen_code_prepare(&c->kernels, code, meta, &q->prepared);
@@ -193,35 +197,30 @@ static void encode(struct omen_searcher *s, const omen_collection *c,
 static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p, uint32_t i,
                           struct omen_query_result *result, omen_error *err)
 {
-    const omen_collection *c = p->search->collection;
     struct omen_query *query = &s->queries[i];
     uint64_t wanted = p->k < p->snapshot.points ? p->k : p->snapshot.points;
-    struct omen_top top = {.keep = p->k, .capacity = 2 * p->k + 64};
+    struct omen_top *top = &s->top;
     uint32_t ef = p->ef;
-    omen_code code = omen_searcher_fit_hits(s, top.capacity, err);
+    omen_code code = omen_searcher_fit_hits(s, 2 * (size_t)p->k + 64, err);
 
     for (; code == OMEN_OK; ef *= 2) {
         uint32_t best = ef / 2 > 2 * p->k ? ef / 2 : 2 * p->k;
 
-        if (best < 32) best = 32;
-        top.hits = s->hits;
-        top.count = 0;
-        top.worst = INFINITY;
-        code = omen_search_walk(s, c, &p->snapshot, query, ef, err);
-        if (code == OMEN_OK)
-            code = omen_search_rerank(s, c, &p->snapshot, query, best, &top, err);
-        if (code != OMEN_OK || omen_top_finish(&top) >= wanted || ef * 2 > OMEN_EF_MAX) break;
+        if (best < RERANK_MIN) best = RERANK_MIN;
+        *top = (struct omen_top){
+            .hits = s->hits, .keep = p->k, .capacity = 2 * p->k + 64, .worst = INFINITY};
+        code = omen_search_walk(s, query, ef, err);
+        if (code == OMEN_OK) code = omen_search_rerank(s, query, best, err);
+        if (code != OMEN_OK || omen_top_finish(top) >= wanted || ef * 2 > OMEN_EF_MAX) break;
     }
     if (code != OMEN_OK) return code;
-    result->hit_count = top.count;
-    result->hits = omen_alloc(top.count * sizeof *result->hits);
-    if (result->hits == NULL)
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u hits", top.count);
-    memcpy(result->hits, top.hits, top.count * sizeof *result->hits);
+    result->hit_count = top->count;
+    result->hits = omen_alloc(top->count * sizeof *result->hits);
+    if (result->hits == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u hits", top->count);
+    memcpy(result->hits, top->hits, top->count * sizeof *result->hits);
     result->visited = query->visited;
     result->ef = ef;
-    if (top.count < p->k)
-        result->shortfall =
-            top.count < wanted ? OMEN_SHORTFALL_EF : OMEN_SHORTFALL_COLLECTION;
+    if (top->count < p->k)
+        result->shortfall = top->count < wanted ? OMEN_SHORTFALL_EF : OMEN_SHORTFALL_COLLECTION;
     return OMEN_OK;
 }

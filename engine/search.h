@@ -1,8 +1,8 @@
 /* search.h - the inside of a search: one batch, cut into blocks, worked off by the search threads.
  *
- * A block of queries is encoded, routed by one matrix, and each query walked or scanned. Each search
- * thread has one omen_searcher, whose buffers only grow: the steady state allocates nothing but the
- * answers.
+ * A block of queries is encoded, routed by one matrix, and each query walked or scanned. Each
+ * search thread has one omen_searcher, whose buffers only grow: the steady state allocates nothing
+ * but the answers.
  */
 #ifndef OMEN_SEARCH_H
 #define OMEN_SEARCH_H
@@ -14,9 +14,11 @@
 #include "engine/keys.h"
 #include "engine/top.h"
 
-#define OMEN_SEARCH_BLOCK 32u   /* queries that one thread takes at once */
-#define OMEN_SEARCH_ENTRIES 8u  /* pivots from which a walk starts */
-#define OMEN_SCAN_ROWS 64u      /* rows of one tile of an exact scan */
+#define OMEN_SEARCH_BLOCK    32u   /* queries that one thread takes at once */
+#define OMEN_SEARCH_ENTRIES  8u    /* pivots from which a walk starts */
+#define OMEN_SEARCH_CELLS    2u    /* of them, those whose cells' members are entries, too */
+#define OMEN_SEARCH_CELL_MAX 1024u /* members of such a cell that are looked at */
+#define OMEN_SCAN_ROWS       64u   /* rows of one tile of an exact scan */
 
 /* What one search reads, loaded in the order of struct omen_published. */
 struct omen_snapshot {
@@ -37,7 +39,7 @@ struct omen_search_private {
     uint64_t submitted_ns;
     uint32_t next_block; /* pool's mutex */
     _Atomic uint32_t blocks_done;
-    _Atomic int code; /* first failure; error is written by whoever set it */
+    _Atomic int code;              /* first failure; error is written by whoever set it */
     struct omen_snapshot snapshot; /* written before the first block is handed out */
 };
 
@@ -47,14 +49,18 @@ struct omen_query {
     float inverse_length; /* cosine */
     struct omen_prepared prepared;
     uint32_t visited;
-    struct omen_nearest entries;
+    struct omen_nearest entries; /* keys name cells */
     omen_key entry_keys[4 * OMEN_SEARCH_ENTRIES];
 };
 
 /* One search thread's buffers. */
 struct omen_searcher {
-    const omen_collection *collection; /* of the block in work */
-    size_t stride; /* what the buffers below were made for */
+    /* Of the block in work. */
+    const omen_collection *collection;
+    const struct omen_snapshot *snapshot;
+    struct omen_top top; /* of the query in work */
+
+    size_t stride;              /* what the buffers below were made for */
     struct omen_query *queries; /* OMEN_SEARCH_BLOCK */
     uint8_t *query_codes;
     int8_t *query_values;
@@ -95,19 +101,14 @@ OMEN_CHECKED omen_code omen_search_scan(struct omen_searcher *searcher,
                                         struct omen_search_private *private_, uint32_t first,
                                         uint32_t count, omen_error *err);
 /* walk.c: routes a block of encoded queries: fills entries of searcher->queries[0..count). */
-void omen_search_route(struct omen_searcher *searcher, const omen_collection *collection,
-                       const struct omen_snapshot *snapshot, uint32_t count);
-/* walk.c: walks the graph from the query's entries; the pool then holds up to `ef` keys, ascending. */
-OMEN_CHECKED omen_code omen_search_walk(struct omen_searcher *searcher,
-                                        const omen_collection *collection,
-                                        const struct omen_snapshot *snapshot,
-                                        struct omen_query *query, uint32_t ef, omen_error *err);
-/* rerank.c: exact distances of the pool's best, their duplicates included, into `top`. */
-OMEN_CHECKED omen_code omen_search_rerank(struct omen_searcher *searcher,
-                                          const omen_collection *collection,
-                                          const struct omen_snapshot *snapshot,
-                                          struct omen_query *query, uint32_t best,
-                                          struct omen_top *top, omen_error *err);
+void omen_search_route(struct omen_searcher *searcher, uint32_t count);
+/* walk.c: walks the graph from the query's entries; the pool then holds up to `ef` keys, ascending.
+ */
+OMEN_CHECKED omen_code omen_search_walk(struct omen_searcher *searcher, struct omen_query *query,
+                                        uint32_t ef, omen_error *err);
+/* rerank.c: exact distances of the pool's best, their duplicates included, into searcher->top. */
+OMEN_CHECKED omen_code omen_search_rerank(struct omen_searcher *searcher, struct omen_query *query,
+                                          uint32_t best, omen_error *err);
 
 /* What an answer says for a kernel's value: squared L2, 1 - cosine, -(inner product). */
 static inline float omen_answer_distance(omen_metric metric, float value, float inverse_query,

@@ -10,12 +10,14 @@
 #define LOOK_AHEAD 4u
 
 uint32_t omen_select_diverse(struct omen_step *step, struct omen_worker *worker, omen_key *keys,
-                             uint32_t count, uint32_t keep)
+                             uint32_t count, uint32_t keep, uint32_t fill)
 {
     const omen_collection *c = step->collection;
     const struct omen_graph *graph = &c->graph;
     float phi_squared = step->epoch->phi_squared;
     struct omen_prepared kept[OMEN_ROW_LINKS + 1];
+    omen_key spare[OMEN_ROW_LINKS + 1]; /* the nearest of those not kept */
+    uint32_t spares = 0;
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < count && i < LOOK_AHEAD; i++)
@@ -37,10 +39,15 @@ uint32_t omen_select_diverse(struct omen_step *step, struct omen_worker *worker,
 
             diverse = d >= near;
         }
-        if (!diverse) continue;
+        if (!diverse) {
+            if (spares < fill) spare[spares++] = keys[i];
+            continue;
+        }
         kept[n].values = worker->probes + n * graph->stride;
         omen_code_prepare(&c->kernels, code, meta, &kept[n]);
         keys[n++] = keys[i];
     }
+    for (uint32_t i = 0; i < spares && n < fill; i++)
+        keys[n++] = spare[i];
     return n;
 }

@@ -1,4 +1,5 @@
-/* session.c - see session.h. The tree is libc's; the order of age is a list through the sessions. */
+/* session.c - see session.h. The tree is libc's; the order of age is a list through the sessions.
+ */
 #include "engine/session.h"
 
 #include <search.h>

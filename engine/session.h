@@ -14,8 +14,8 @@ struct omen_session {
     uint8_t id[OMEN_SESSION_ID_BYTES];
     uint64_t generation;
     uint64_t last_seq;
-    uint32_t last_epoch;  /* in which last_seq was admitted */
-    omen_stream *stream;  /* the live one, counted; not part of the logged state */
+    uint32_t last_epoch; /* in which last_seq was admitted */
+    omen_stream *stream; /* the live one, counted; not part of the logged state */
     struct omen_session *older, *newer;
 };
 
@@ -30,8 +30,8 @@ void omen_sessions_deinit(struct omen_sessions *sessions);
 /* NULL when it is not there. */
 struct omen_session *omen_session_find(const struct omen_sessions *sessions, const uint8_t *id);
 
-/* Finds it or makes it; it becomes the newest. A session that has to go for it loses its stream (the
- * stream dies). Fails: OMEN_RESOURCE_EXHAUSTED, table unchanged. */
+/* Finds it or makes it; it becomes the newest. A session that has to go for it loses its stream
+ * (the stream dies). Fails: OMEN_RESOURCE_EXHAUSTED, table unchanged. */
 OMEN_CHECKED omen_code omen_session_touch(struct omen_sessions *sessions, const uint8_t *id,
                                           struct omen_session **out, omen_error *err);
 

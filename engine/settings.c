@@ -44,8 +44,7 @@ omen_code omen_name_check(const char *name, omen_error *err)
 
     if (length == 0 || length > OMEN_NAME_BYTES_MAX)
         return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_NAME",
-                                 "name has %zu bytes; it has 1 to %u", length,
-                                 OMEN_NAME_BYTES_MAX);
+                                 "name has %zu bytes; it has 1 to %u", length, OMEN_NAME_BYTES_MAX);
     for (size_t i = 0; i < length; i++) {
         if (!isalnum((unsigned char)name[i]) && name[i] != '_' && name[i] != '-')
             return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_NAME",
@@ -60,10 +59,9 @@ size_t omen_settings_write(uint8_t out[OMEN_SETTINGS_BYTES_MAX], const char *nam
                            const uint8_t *incarnation,
                            const struct omen_collection_settings *settings)
 {
-    const uint32_t fields[FIELDS] = {settings->dim,         (uint32_t)settings->metric,
-                                     settings->links,       settings->candidates,
-                                     settings->probes,      settings->epoch_points,
-                                     settings->epoch_bytes};
+    const uint32_t fields[FIELDS] = {
+        settings->dim,    (uint32_t)settings->metric, settings->links,      settings->candidates,
+        settings->probes, settings->epoch_points,     settings->epoch_bytes};
     uint32_t length = (uint32_t)strlen(name);
 
     memcpy(out, incarnation, OMEN_INCARNATION_BYTES);

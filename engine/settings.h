@@ -1,5 +1,5 @@
-/* settings.h - a collection's settings: ranges, and the payload of the SETTINGS record, the first of
- * every log.
+/* settings.h - a collection's settings: ranges, and the payload of the SETTINGS record, the first
+ * of every log.
  *
  * Payload, little-endian: offset 0: incarnation (16 bytes); 16: dim, metric, links, candidates,
  * probes, epoch points, epoch bytes (u32 each); 44: length of the name (u32); 48: the name.

@@ -18,8 +18,8 @@ omen_code omen_fail(omen_error *err, omen_code code, const char *format, ...)
     return code;
 }
 
-omen_code omen_fail_because(omen_error *err, omen_code code, const char *reason,
-                            const char *format, ...)
+omen_code omen_fail_because(omen_error *err, omen_code code, const char *reason, const char *format,
+                            ...)
 {
     va_list args;
 

@@ -28,14 +28,14 @@ typedef enum omen_code {
 #undef X
 } omen_code;
 
-#define OMEN_ERROR_MAX 256
+#define OMEN_ERROR_MAX  256
 #define OMEN_REASON_MAX 32
 typedef struct omen_error {
     char message[OMEN_ERROR_MAX]; /* NUL-terminated, cut off if too long */
     char reason[OMEN_REASON_MAX]; /* ErrorInfo.reason, [A-Z][A-Z0-9_]+, or empty */
 } omen_error;
 
-#define OMEN_CHECKED __attribute__((warn_unused_result))
+#define OMEN_CHECKED           __attribute__((warn_unused_result))
 #define OMEN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Writes the sentence into `err` unless it is NULL, clears its reason, and returns `code`, so

@@ -357,8 +357,7 @@ static omen_code check_push(omen_stream *stream, uint64_t seq, bool *old, omen_e
                                  "a chunk came before the server's Opened");
     } else if (seq > stream->received_seq + 1 || seq == 0) {
         code = omen_fail_because(err, OMEN_INVALID_ARGUMENT, "SEQUENCE_GAP",
-                                 "chunk.seq is %llu, the next one is %llu",
-                                 (unsigned long long)seq,
+                                 "chunk.seq is %llu, the next one is %llu", (unsigned long long)seq,
                                  (unsigned long long)stream->received_seq + 1);
     }
     *old = seq <= stream->received_seq;
@@ -377,8 +376,8 @@ static omen_code check_chunk(const omen_chunk *chunk, omen_error *err)
                                  chunk->count, chunk->dim, bytes, OMEN_RECORD_BYTES_MAX);
     if (chunk->index_max > OMEN_CHUNK_INDEX_MAX)
         return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "TOO_LARGE",
-                                 "chunk has a point of index %u; the limit is %u",
-                                 chunk->index_max, OMEN_CHUNK_INDEX_MAX);
+                                 "chunk has a point of index %u; the limit is %u", chunk->index_max,
+                                 OMEN_CHUNK_INDEX_MAX);
     return OMEN_OK;
 }
 

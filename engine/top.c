@@ -54,6 +54,6 @@ void omen_top_cut(struct omen_top *top)
 uint32_t omen_top_finish(struct omen_top *top)
 {
     omen_top_cut(top);
-    qsort(top->hits, top->count, sizeof *top->hits, compare);
+    if (top->count > 0) qsort(top->hits, top->count, sizeof *top->hits, compare);
     return top->count;
 }

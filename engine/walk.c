@@ -2,8 +2,8 @@
  *
  * The walk is HNSW's search of the ground layer (Malkov & Yashunin, Algorithm 2) from several entry
  * points: the pool is one sorted array of at most ef keys that serves as candidates and as results.
- * A hop copies the row, drops what was visited, prefetches all codes, computes all distances with one
- * gathered call, and inserts the survivors.
+ * A hop copies the row, drops what was visited, prefetches all codes, computes all distances with
+ * one gathered call, and inserts the survivors.
  *
  * Searches take no lock. Slots at or beyond the snapshot's count belong to a later epoch and are
  * skipped, so that an ingest in progress costs neither pool room nor correctness.
@@ -14,21 +14,23 @@
 #include "engine/search.h"
 
 #define PACK_QUERIES_MIN 4u /* fewer do not pay for packing the pivots */
-#define MARK_WORDS (OMEN_CELL_SCAN_MAX / 64)
+#define MARK_WORDS       (OMEN_CELL_SCAN_MAX / 64)
 
 /* A pool entry is distance << 32 | slot << 1 | expanded: slots have 28 bits, and the flag does not
  * change the order, since no slot is in the pool twice. */
 #define EXPANDED ((omen_key)1)
 
-static void gather(struct omen_searcher *s, const omen_collection *c,
-                   const struct omen_snapshot *snapshot, const uint32_t *slots, uint32_t count);
+static void gather(struct omen_searcher *s, const uint32_t *slots, uint32_t count);
 static void offer_pivots(struct omen_searcher *s, struct omen_query *query, const int32_t *dots,
-                         const uint32_t *slots, uint32_t count);
+                         uint32_t first, uint32_t count);
+static void enter(struct omen_searcher *s, struct omen_query *query, uint32_t ef);
+static void enter_cell(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
+                       uint32_t cell);
+static uint32_t offer_slots(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
+                            const uint32_t *slots, uint32_t count);
 static omen_code fit_walk(struct omen_searcher *s, uint32_t slots, uint32_t ef, omen_error *err);
 static uint32_t insert(struct omen_searcher *s, uint32_t ef, float distance, uint32_t slot);
-static uint32_t expand(struct omen_searcher *s, const omen_collection *c,
-                       const struct omen_snapshot *snapshot, struct omen_query *query,
-                       uint32_t ef, uint32_t at);
+static uint32_t expand(struct omen_searcher *s, struct omen_query *query, uint32_t ef, uint32_t at);
 
 static inline omen_key entry_make(float distance, uint32_t slot)
 {
@@ -45,9 +47,10 @@ static inline bool visit(struct omen_searcher *s, uint32_t slot)
     return true;
 }
 
-void omen_search_route(struct omen_searcher *s, const omen_collection *c,
-                       const struct omen_snapshot *snapshot, uint32_t count)
+void omen_search_route(struct omen_searcher *s, uint32_t count)
 {
+    const omen_collection *c = s->collection;
+    const struct omen_snapshot *snapshot = s->snapshot;
     const uint8_t *query_codes[OMEN_SEARCH_BLOCK];
     size_t stride = c->graph.stride;
 
@@ -66,7 +69,7 @@ void omen_search_route(struct omen_searcher *s, const omen_collection *c,
         const uint32_t *slots = c->cells.pivots + from;
 
         if (n > OMEN_CELL_SCAN_MAX) n = OMEN_CELL_SCAN_MAX;
-        gather(s, c, snapshot, slots, n);
+        gather(s, slots, n);
         if (count >= PACK_QUERIES_MIN) {
             uint32_t filled = (n + OMEN_PACK_GROUP - 1) / OMEN_PACK_GROUP * OMEN_PACK_GROUP;
 
@@ -74,57 +77,50 @@ void omen_search_route(struct omen_searcher *s, const omen_collection *c,
             c->kernels.dot_i8_block(query_codes, count, s->packed, s->bias, filled, stride,
                                     s->dots);
             for (uint32_t i = 0; i < count; i++)
-                offer_pivots(s, &s->queries[i], s->dots + (size_t)i * filled, slots, n);
+                offer_pivots(s, &s->queries[i], s->dots + (size_t)i * filled, from, n);
             continue;
         }
         for (uint32_t i = 0; i < count; i++) {
             struct omen_probe probe = omen_prepared_probe(&s->queries[i].prepared);
 
             c->kernels.dot_i8_many(s->codes, n, &probe, stride, s->dots);
-            offer_pivots(s, &s->queries[i], s->dots, slots, n);
+            offer_pivots(s, &s->queries[i], s->dots, from, n);
         }
     }
     for (uint32_t i = 0; i < count; i++)
-        omen_nearest_cut(&s->queries[i].entries);
+        (void)omen_nearest_finish(&s->queries[i].entries);
 }
 
-omen_code omen_search_walk(struct omen_searcher *s, const omen_collection *c,
-                           const struct omen_snapshot *snapshot, struct omen_query *query,
-                           uint32_t ef, omen_error *err)
+omen_code omen_search_walk(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
+                           omen_error *err)
 {
-    omen_code code = fit_walk(s, snapshot->slots, ef, err);
+    omen_code code = fit_walk(s, s->snapshot->slots, ef, err);
     uint32_t at = 0;
 
     if (code != OMEN_OK) return code;
     s->pool_count = 0;
-    for (uint32_t i = 0; i < query->entries.count; i++) {
-        omen_key key = query->entries.keys[i];
-        uint32_t slot = omen_key_slot(key);
-
-        if (slot < snapshot->slots && visit(s, slot))
-            (void)insert(s, ef, omen_key_distance(key), slot);
-    }
+    enter(s, query, ef);
     while (at < s->pool_count) {
         if ((s->pool[at] & EXPANDED) != 0) {
             at++;
             continue;
         }
-        at = expand(s, c, snapshot, query, ef, at);
+        at = expand(s, query, ef, at);
     }
     for (uint32_t i = 0; i < s->touched_count; i++)
         s->visited[s->touched[i] / 64] = 0;
     query->visited += s->touched_count;
     s->touched_count = 0;
     for (uint32_t i = 0; i < s->pool_count; i++)
-        s->pool[i] = omen_key_make(omen_key_distance(s->pool[i]),
-                                   omen_key_slot(s->pool[i]) >> 1);
+        s->pool[i] = omen_key_make(omen_key_distance(s->pool[i]), omen_key_slot(s->pool[i]) >> 1);
     return OMEN_OK;
 }
 
 /* Codes, scales and norms of some slots. Under inner product every augmented norm is Phi^2. */
-static void gather(struct omen_searcher *s, const omen_collection *c,
-                   const struct omen_snapshot *snapshot, const uint32_t *slots, uint32_t count)
+static void gather(struct omen_searcher *s, const uint32_t *slots, uint32_t count)
 {
+    const omen_collection *c = s->collection;
+    const struct omen_snapshot *snapshot = s->snapshot;
     bool augmented = c->settings.metric == OMEN_METRIC_INNER_PRODUCT;
 
     for (uint32_t i = 0; i < count; i++) {
@@ -139,7 +135,7 @@ static void gather(struct omen_searcher *s, const omen_collection *c,
 }
 
 static void offer_pivots(struct omen_searcher *s, struct omen_query *query, const int32_t *dots,
-                         const uint32_t *slots, uint32_t count)
+                         uint32_t first, uint32_t count)
 {
     uint64_t marks[MARK_WORDS];
     const omen_collection *c = s->collection;
@@ -150,9 +146,73 @@ static void offer_pivots(struct omen_searcher *s, struct omen_query *query, cons
         for (uint64_t left = marks[word]; left != 0; left &= left - 1) {
             uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(left);
 
-            omen_nearest_add(&query->entries, omen_key_make(s->distances[i], slots[i]));
+            omen_nearest_add(&query->entries, omen_key_make(s->distances[i], first + i));
         }
     }
+}
+
+/* The walk starts from the nearest pivots, and from all members of the nearest cells. */
+static void enter(struct omen_searcher *s, struct omen_query *query, uint32_t ef)
+{
+    const omen_collection *c = s->collection;
+    const struct omen_snapshot *snapshot = s->snapshot;
+    for (uint32_t i = 0; i < query->entries.count; i++) {
+        omen_key key = query->entries.keys[i];
+        uint32_t slot = c->cells.pivots[omen_key_slot(key)];
+
+        if (slot < snapshot->slots && visit(s, slot))
+            (void)insert(s, ef, omen_key_distance(key), slot);
+    }
+    for (uint32_t i = 0; i < query->entries.count && i < OMEN_SEARCH_CELLS; i++)
+        enter_cell(s, query, ef, omen_key_slot(query->entries.keys[i]));
+}
+
+/* A cell is read up to a limit: large ones are rare, and well linked inside but for single points.
+ */
+static void enter_cell(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
+                       uint32_t cell)
+{
+    const omen_collection *c = s->collection;
+    const struct omen_snapshot *snapshot = s->snapshot;
+    uint32_t members[OMEN_SEARCH_CELL_MAX];
+    uint32_t read = omen_cell_read(&c->cells.cells[cell], members, OMEN_SEARCH_CELL_MAX);
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < read; i++) {
+        if (members[i] < snapshot->slots && visit(s, members[i])) members[count++] = members[i];
+    }
+    for (uint32_t from = 0; from < count; from += OMEN_CELL_SCAN_MAX) {
+        uint32_t left = count - from;
+
+        (void)offer_slots(s, query, ef, members + from,
+                          left < OMEN_CELL_SCAN_MAX ? left : OMEN_CELL_SCAN_MAX);
+    }
+}
+
+/* Distances of up to OMEN_CELL_SCAN_MAX slots, and the near ones into the pool; returns the first
+ * place where one went, or ef. */
+static uint32_t offer_slots(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
+                            const uint32_t *slots, uint32_t count)
+{
+    const omen_collection *c = s->collection;
+    struct omen_probe probe = omen_prepared_probe(&query->prepared);
+    uint64_t marks[MARK_WORDS];
+    uint32_t first = ef;
+
+    gather(s, slots, count);
+    c->kernels.dot_i8_many(s->codes, count, &probe, c->graph.stride, s->dots);
+    c->kernels.near(query->prepared.meta, s->dots, s->scales, s->norms, count,
+                    s->pool_count < ef ? INFINITY : omen_key_distance(s->pool[ef - 1]),
+                    s->distances, marks);
+    for (uint32_t word = 0; word * 64 < count; word++) {
+        for (uint64_t left = marks[word]; left != 0; left &= left - 1) {
+            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(left);
+            uint32_t place = insert(s, ef, s->distances[i], slots[i]);
+
+            if (place < first) first = place;
+        }
+    }
+    return first;
 }
 
 static omen_code fit_walk(struct omen_searcher *s, uint32_t slots, uint32_t ef, omen_error *err)
@@ -200,19 +260,15 @@ static uint32_t insert(struct omen_searcher *s, uint32_t ef, float distance, uin
 }
 
 /* One hop from pool entry `at`; returns where the next unexpanded entry may be. */
-static uint32_t expand(struct omen_searcher *s, const omen_collection *c,
-                       const struct omen_snapshot *snapshot, struct omen_query *query,
-                       uint32_t ef, uint32_t at)
+static uint32_t expand(struct omen_searcher *s, struct omen_query *query, uint32_t ef, uint32_t at)
 {
-    const struct omen_graph *graph = &c->graph;
-    struct omen_probe probe = omen_prepared_probe(&query->prepared);
+    const struct omen_snapshot *snapshot = s->snapshot;
+    const struct omen_graph *graph = &s->collection->graph;
     uint32_t links[OMEN_ROW_LINKS];
-    uint32_t fresh[OMEN_ROW_LINKS + 1];
+    uint32_t fresh[OMEN_ROW_LINKS];
     uint32_t count = 0;
     uint32_t next = at + 1;
-    uint64_t marks[1];
-    uint32_t degree =
-        omen_row_read(omen_graph_row(graph, omen_key_slot(s->pool[at]) >> 1), links);
+    uint32_t degree = omen_row_read(omen_graph_row(graph, omen_key_slot(s->pool[at]) >> 1), links);
 
     s->pool[at] |= EXPANDED;
     for (uint32_t i = 0; i < degree; i++) {
@@ -220,16 +276,9 @@ static uint32_t expand(struct omen_searcher *s, const omen_collection *c,
         omen_graph_prefetch_code(graph, links[i]);
         fresh[count++] = links[i];
     }
-    if (next < s->pool_count)
-        omen_graph_prefetch_row(graph, omen_key_slot(s->pool[next]) >> 1);
-    gather(s, c, snapshot, fresh, count);
-    c->kernels.dot_i8_many(s->codes, count, &probe, graph->stride, s->dots);
-    c->kernels.near(query->prepared.meta, s->dots, s->scales, s->norms, count,
-                    s->pool_count < ef ? INFINITY : omen_key_distance(s->pool[ef - 1]),
-                    s->distances, marks);
-    for (uint64_t left = count == 0 ? 0 : marks[0]; left != 0; left &= left - 1) {
-        uint32_t i = (uint32_t)__builtin_ctzll(left);
-        uint32_t place = insert(s, ef, s->distances[i], fresh[i]);
+    if (next < s->pool_count) omen_graph_prefetch_row(graph, omen_key_slot(s->pool[next]) >> 1);
+    if (count > 0) {
+        uint32_t place = offer_slots(s, query, ef, fresh, count);
 
         if (place < next) next = place;
     }

@@ -177,8 +177,7 @@ void fixture_insert(omen_collection *c, const float *vectors, uint32_t first, ui
         for (uint32_t i = 0; i < n; i++)
             ids[i] = first + at + i;
         /* As the service does: wait while there is no room. */
-        for (omen_stream_poll(s->stream, &state); !state.room;
-             omen_stream_poll(s->stream, &state))
+        for (omen_stream_poll(s->stream, &state); !state.room; omen_stream_poll(s->stream, &state))
             fixture_wait(s, &state);
         fixture_push(s, ids, vectors + (size_t)(first + at) * s->dim, n);
     }
@@ -189,7 +188,7 @@ void fixture_insert(omen_collection *c, const float *vectors, uint32_t first, ui
 }
 
 void fixture_search(omen_collection *c, const float *queries, uint32_t count, uint32_t k,
-                    uint32_t ef, bool exact, struct omen_search *out)
+                    uint32_t ef, struct omen_search *out)
 {
     struct waiter w = {.done = false};
     omen_error err = {"", ""};
@@ -200,8 +199,8 @@ void fixture_search(omen_collection *c, const float *queries, uint32_t count, ui
                                 .queries = queries,
                                 .count = count,
                                 .k = k,
-                                .ef = ef,
-                                .exact = exact,
+                                .ef = ef == FIXTURE_EXACT ? 0 : ef,
+                                .exact = ef == FIXTURE_EXACT,
                                 .done = on_done,
                                 .user = &w};
     if (omen_search_submit(out, &err) != OMEN_OK) fail_msg("search: %s", err.message);
@@ -264,8 +263,8 @@ double fixture_recall(omen_collection *c, const float *queries, uint32_t count, 
         struct omen_search exact;
         struct omen_search found;
 
-        fixture_search(c, queries + (size_t)first * dim, n, k, 0, true, &exact);
-        fixture_search(c, queries + (size_t)first * dim, n, k, ef, false, &found);
+        fixture_search(c, queries + (size_t)first * dim, n, k, FIXTURE_EXACT, &exact);
+        fixture_search(c, queries + (size_t)first * dim, n, k, ef, &found);
         for (uint32_t q = 0; q < n; q++) {
             float kth = exact.results[q].hits[exact.results[q].hit_count - 1].distance;
 

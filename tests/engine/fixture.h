@@ -1,5 +1,5 @@
-/* fixture.h - what the engine's tests share: an engine in a directory of its own, blocking inserts and
- * searches, seeded data. Everything here asserts: a fixture that fails is a failed test.
+/* fixture.h - what the engine's tests share: an engine in a directory of its own, blocking inserts
+ * and searches, seeded data. Everything here asserts: a fixture that fails is a failed test.
  */
 #ifndef OMEN_TESTS_ENGINE_FIXTURE_H
 #define OMEN_TESTS_ENGINE_FIXTURE_H
@@ -47,9 +47,12 @@ void fixture_stream_close(struct fixture_stream *s);
 void fixture_insert(omen_collection *c, const float *vectors, uint32_t first, uint32_t count,
                     uint32_t chunk);
 
+/* For ef: compare with every point. */
+#define FIXTURE_EXACT UINT32_MAX
+
 /* A search that has ended. The caller calls omen_search_deinit() on it. */
 void fixture_search(omen_collection *c, const float *queries, uint32_t count, uint32_t k,
-                    uint32_t ef, bool exact, struct omen_search *out);
+                    uint32_t ef, struct omen_search *out);
 
 /* Seeded numbers: splitmix64. */
 uint64_t fixture_random(uint64_t *state);
