@@ -19,7 +19,8 @@ struct omen_receipt {
     uint64_t bytes; /* of the chunk, to be taken from the backlog */
 };
 
-/* A run of records that is applied as one step. */
+/* A run of records that is applied as one step. ADMIT's until it is complete, then the applier's:
+ * it passes under the queues' mutex. */
 struct omen_epoch {
     struct omen_epoch *next;
     uint32_t number;
@@ -34,6 +35,7 @@ struct omen_epoch {
 };
 
 struct omen_admit {
+    /* ADMIT's thread only. */
     struct omen_sessions sessions;
     struct omen_slot_table ids;   /* external id -> slot */
     struct omen_slot_table codes; /* code and scale -> head of the duplicate chain */
@@ -59,12 +61,16 @@ OMEN_CHECKED omen_code omen_admit_open(omen_collection *collection, uint64_t pos
                                        const uint8_t *session_id, omen_stream *stream,
                                        omen_error *err);
 /* `chunk` is encoded; `stream` is NULL at start-up. A chunk of an old generation, or that is not
- * the session's next, changes nothing. */
+ * the session's next, changes nothing, but counts for where the epoch ends, as its record does. */
 OMEN_CHECKED omen_code omen_admit_chunk(omen_collection *collection, uint64_t position,
                                         omen_chunk *chunk, omen_stream *stream,
                                         struct omen_epoch **complete, omen_error *err);
 OMEN_CHECKED omen_code omen_admit_close(omen_collection *collection, uint64_t position,
                                         struct omen_epoch **complete, omen_error *err);
+
+/* The slot of an id; the head of the duplicate chain of a code. OMEN_SLOT_NONE: there is none. */
+uint32_t omen_admit_find_id(const omen_collection *collection, uint64_t id);
+uint32_t omen_admit_find_code(const omen_collection *collection, const uint8_t *code, float scale);
 
 void omen_epoch_destroy(struct omen_epoch *epoch); /* NULL is allowed; its streams are released */
 

@@ -7,11 +7,17 @@
 #include "engine/memory.h"
 #include "engine/stream.h"
 
+static omen_code make(uint32_t dim, uint32_t points, omen_chunk **out, omen_error *err);
 static size_t index_bytes(uint32_t points);
 static void move_row(omen_chunk *chunk, uint32_t from, uint32_t to);
 static int compare_errors(const void *a, const void *b);
 
-omen_code omen_chunk_make(uint32_t dim, uint32_t points, omen_chunk **out, omen_error *err)
+omen_code omen_chunk_create(omen_stream *stream, uint32_t points, omen_chunk **out, omen_error *err)
+{
+    return make(omen_stream_dim(stream), points, out, err);
+}
+
+static omen_code make(uint32_t dim, uint32_t points, omen_chunk **out, omen_error *err)
 {
     omen_chunk *chunk = omen_alloc_zeroed(sizeof *chunk);
     size_t n = points == 0 ? 1 : points;
@@ -31,11 +37,6 @@ omen_code omen_chunk_make(uint32_t dim, uint32_t points, omen_chunk **out, omen_
 fail:
     omen_chunk_destroy(chunk);
     return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a chunk of %u points", points);
-}
-
-omen_code omen_chunk_create(omen_stream *stream, uint32_t points, omen_chunk **out, omen_error *err)
-{
-    return omen_chunk_make(omen_stream_dim(stream), points, out, err);
 }
 
 void omen_chunk_destroy(omen_chunk *chunk)
@@ -165,7 +166,7 @@ int omen_chunk_parts(omen_chunk *chunk, struct iovec parts[OMEN_CHUNK_PARTS])
         chunk->indexes[i] = 0; /* a refused point may have left its index in the filling */
     parts[3] =
         (struct iovec){chunk->vectors, (size_t)chunk->count * chunk->dim * sizeof *chunk->vectors};
-    return 4;
+    return OMEN_CHUNK_PARTS;
 }
 
 omen_code omen_chunk_parse(const struct omen_record *record, uint32_t dim, omen_chunk **out,
@@ -187,7 +188,7 @@ omen_code omen_chunk_parse(const struct omen_record *record, uint32_t dim, omen_
         return omen_fail(err, OMEN_DATA_LOSS,
                          "record %llu: a chunk of %u points x %u in %u bytes cannot be",
                          (unsigned long long)record->position, count, dim_there, record->length);
-    code = omen_chunk_make(dim, count, &chunk, err);
+    code = make(dim, count, &chunk, err);
     if (code != OMEN_OK) return code;
     memcpy(chunk->session_id, at, OMEN_SESSION_ID_BYTES);
     memcpy(&chunk->generation, at + 16, 8);

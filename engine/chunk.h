@@ -22,7 +22,7 @@
 
 #define OMEN_CHUNK_HEADER_BYTES 48u
 #define OMEN_CHUNK_INDEX_MAX    UINT16_MAX
-#define OMEN_CHUNK_PARTS        5
+#define OMEN_CHUNK_PARTS        4
 
 struct omen_chunk {
     uint32_t dim;
@@ -48,9 +48,6 @@ struct omen_chunk {
     bool out_of_memory; /* an error could not be noted: the push fails */
     uint8_t header[OMEN_CHUNK_HEADER_BYTES];
 };
-
-OMEN_CHECKED omen_code omen_chunk_make(uint32_t dim, uint32_t points, omen_chunk **out,
-                                       omen_error *err);
 
 /* Checks every point and encodes the good ones; the bad ones are taken out and become errors. */
 OMEN_CHECKED omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernels,

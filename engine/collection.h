@@ -25,9 +25,12 @@ struct omen_step; /* the applier's workspace, epoch.h */
  * The applier stores everything else first, then `epoch` (release), then `position` (release).
  * A search loads `position` first, then `epoch` (both acquire), then the rest: so its epoch covers
  * at least its position, and the tables cover at least its epoch. Being ahead is harmless: slots
- * born later than the pinned epoch are dropped from the answer by their visibility word. Staleness
- * costs freshness only: a search may miss an epoch that was published while it started. */
+ * born later than the pinned epoch are dropped from the answer by their visibility word, and a
+ * count of points that is ahead can only make a search that finds fewer than k look once more.
+ * Staleness costs freshness only: a search may miss an epoch that was published while it started.
+ */
 struct omen_published {
+    /* Written by the applier (release), read by searches and anyone else (acquire). */
     _Atomic uint32_t slots;
     _Atomic uint64_t points;
     _Atomic float phi_squared;
@@ -43,7 +46,10 @@ struct omen_collection {
     char *dir;
     struct omen_collection_settings settings;
     struct omen_kernels kernels;
+
+    /* Any thread. */
     _Atomic uint32_t references;
+    _Atomic uint64_t backlog_bytes; /* chunks between push and publish */
 
     /* Log thread; at start-up the opening thread. */
     struct omen_log *log;
@@ -59,7 +65,7 @@ struct omen_collection {
     pthread_mutex_t apply_mutex;
     struct omen_cells cells;
     struct omen_step *step;
-    _Atomic uint64_t table_bytes; /* of cells; written by the applier, read by anyone */
+    _Atomic uint64_t table_bytes; /* cells and graph; written by the applier, read by anyone */
 
     struct omen_published published;
 
@@ -78,8 +84,6 @@ struct omen_collection {
     bool open_dirty;      /* somebody waits for that epoch */
     omen_stream *streams; /* all open ones */
     uint64_t notify_round;
-
-    _Atomic uint64_t backlog_bytes; /* chunks between push and publish */
 };
 
 /* Opens what is in `dir` and replays its log; name and settings are in there. Uses the engine's

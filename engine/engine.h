@@ -51,9 +51,11 @@ struct omen_engine_options {
  * Fails:   OMEN_INVALID_ARGUMENT   an option is out of range; err names it
  *          OMEN_FAILED_PRECONDITION  another process has the directory
  *          OMEN_DATA_LOSS          a log is damaged before its end; err names file and offset
+ *          OMEN_UNIMPLEMENTED      a log was written by a newer version
  *          OMEN_UNAVAILABLE        the file system refused; err says what
  *          OMEN_RESOURCE_EXHAUSTED  memory
- *          On failure *out is NULL and the directory is as it was, torn log tails apart. */
+ *          On failure *out is NULL. No whole record is lost then: torn tails may have been cut off,
+ *          open epochs closed by a record, and what was half made or half dropped removed. */
 OMEN_CHECKED omen_code omen_engine_open(const struct omen_engine_options *options,
                                         omen_engine **out, omen_error *err);
 
@@ -91,7 +93,8 @@ struct omen_collection_info {
     uint64_t log_position;        /* last durable and admitted record */
     uint64_t searchable_position; /* last record that searches see */
     uint64_t epoch;               /* last published epoch */
-    uint64_t memory_bytes;        /* graph, codes, tables; not the originals */
+    uint64_t memory_bytes;        /* graph, codes, cells; not the tables of ids and codes, the
+                                     threads' workspaces, the originals */
     uint64_t log_bytes;
     const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
 };
@@ -116,13 +119,15 @@ uint32_t omen_collection_dim(const omen_collection *collection);
 
 void omen_collection_get_info(omen_collection *collection, struct omen_collection_info *out);
 
-/* Owns: *out, an array of *count sorted by name; release it with omen_collection_list_free(). */
+/* Owns: *out, an array of *count sorted by name; release it with omen_collection_list_free().
+ * Fails: OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_collection_list(omen_engine *engine, struct omen_collection_info **out,
                                             size_t *count, omen_error *err);
 void omen_collection_list_free(struct omen_collection_info *list);
 
 /* Unregisters the collection at once, and removes its files when the last user has let go. Open
- * streams end with OMEN_NOT_FOUND; running searches finish. Fails: OMEN_NOT_FOUND. */
+ * streams end with OMEN_NOT_FOUND; running searches finish.
+ * Fails: OMEN_NOT_FOUND, OMEN_UNAVAILABLE (the file system refused). */
 OMEN_CHECKED omen_code omen_collection_delete(omen_engine *engine, const char *name,
                                               omen_error *err);
 
@@ -130,6 +135,22 @@ OMEN_CHECKED omen_code omen_collection_delete(omen_engine *engine, const char *n
  * of threads and shards and on every replica at the same epoch. Waits until the applier stands
  * between two epochs and holds it there. Any thread but the engine's own. */
 uint64_t omen_collection_graph_hash(omen_collection *collection);
+
+/* What a check counted. */
+struct omen_validation {
+    uint64_t points; /* visible */
+    uint64_t linked; /* points with a row: all but duplicates */
+    uint64_t links;
+    uint64_t
+        reached_by_links; /* of the linked ones, from the pivots; the others through their cell */
+};
+
+/* Checks every invariant of the collection: links, cells, chains, tables, counts. The collection
+ * must be at rest: everything pushed is searchable. Any thread but the engine's own; holds the
+ * applier. Fails: OMEN_DATA_LOSS (err names the first violation and its slot),
+ * OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_collection_validate(omen_collection *collection,
+                                                struct omen_validation *out, omen_error *err);
 
 /* ---- streaming insert --------------------------------------------------------------------- */
 
@@ -154,7 +175,9 @@ struct omen_stream_options {
 /* Opens a stream: asks the log for a new generation of the session. Until poll says `opened`,
  * nothing may be pushed.
  * Owns:  *out, release it with omen_stream_close(). It holds the collection.
- * Fails: OMEN_UNIMPLEMENTED for a mode that is not served yet. */
+ * Fails: OMEN_UNIMPLEMENTED MODE_NOT_SERVED, OMEN_NOT_FOUND (the collection was deleted),
+ *        OMEN_UNAVAILABLE READ_ONLY (it takes no writes until a restart),
+ *        OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_stream_open(omen_collection *collection,
                                         const struct omen_stream_options *options,
                                         omen_stream **out, omen_error *err);
@@ -229,8 +252,9 @@ size_t omen_chunk_record_bytes(uint32_t points, uint32_t dim);
  * the chunk to the log. Does not block. Threads: one at a time per stream; other streams in
  * parallel.
  * Takes: chunk, in any case.
- * Fails: OMEN_INVALID_ARGUMENT SEQUENCE_GAP (seq is neither old nor the next), TOO_LARGE;
- *        the stream's own code when it is dead. A chunk at or below the session's last is OK and
+ * Fails: OMEN_INVALID_ARGUMENT SEQUENCE_GAP (seq is neither old nor the next), TOO_LARGE,
+ *        NOT_OPENED; OMEN_RESOURCE_EXHAUSTED; those of omen_stream_open(); the stream's own code
+ *        when it is dead. A chunk at or below the session's last is OK and
  *        dropped: it was there already. */
 OMEN_CHECKED omen_code omen_stream_push(omen_stream *stream, uint64_t seq, omen_chunk *chunk,
                                         omen_error *err);

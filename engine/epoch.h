@@ -143,10 +143,6 @@ void omen_route_points(struct omen_step *step, struct omen_worker *worker, const
 void omen_gather_members(struct omen_step *step, struct omen_worker *worker, uint32_t count,
                          bool pack, struct omen_members *out);
 
-/* Computes the distances of the keys' slots from `slot` again. Uses the worker's first probe. */
-void omen_measure(struct omen_step *step, struct omen_worker *worker, uint32_t slot, omen_key *keys,
-                  uint32_t count);
-
 /* Diversity selection (Malkov & Yashunin, Algorithm 4): of `count` keys, ascending by distance from
  * one point, keeps those nearer to the point than to any one kept before, `keep` at most. If they
  * are fewer than `fill` (<= keep), the nearest of the others make up for it

@@ -44,8 +44,9 @@ struct omen_row_distances {
     float of[OMEN_ROW_LINKS + 1];
 };
 
-/* One segment's arrays; each indexed by slot % OMEN_SEGMENT_SLOTS. Pointers are written once,
- * before any slot of the segment is handed out. */
+/* One segment's arrays; each indexed by slot % OMEN_SEGMENT_SLOTS. The pointers are plain, and need
+ * be no more: ADMIT writes them once, before it hands out any slot of the segment, so whoever came
+ * to the slot's number by an acquire (a link, a chain, a cell, the published count) sees them. */
 struct omen_segment {
     /* Written by ADMIT before the slot can be reached, then fixed. */
     uint8_t *codes; /* stride bytes each */
@@ -62,10 +63,12 @@ struct omen_segment {
     struct omen_row *rows;
     struct omen_row_distances *distances; /* read and written by the row's writer only */
 
-    /* Ingest threads only. OMEN_CELL_NONE: a duplicate, no links, in no cell. */
+    /* Ingest threads only, but for what ADMIT writes first: OMEN_CELL_NONE makes the slot a
+     * duplicate, with no links and in no cell. */
     uint32_t *homes;
     float *home_distances;
 
+    /* ADMIT only. */
     void *pages; /* all of the above */
     bool huge;
 };

@@ -15,6 +15,8 @@ static void link_shards(void *context, uint32_t worker);
 static void link_one(struct omen_step *step, struct omen_worker *w,
                      const struct omen_backlink *link);
 static void prune(struct omen_step *step, struct omen_worker *w, const struct omen_backlink *link);
+static void measure(struct omen_step *step, struct omen_worker *w, uint32_t slot, omen_key *keys,
+                    uint32_t count);
 
 omen_code omen_step_link(struct omen_step *step, omen_error *err)
 {
@@ -78,7 +80,7 @@ static void prune(struct omen_step *step, struct omen_worker *w, const struct om
     keys[count++] = omen_key_make(link->distance, link->source);
     if (step->epoch->phi_squared > 0.0f) {
         /* A cached distance may be older than Phi: under inner product all are computed again. */
-        omen_measure(step, w, link->target, keys, count);
+        measure(step, w, link->target, keys, count);
     }
     omen_keys_sort(keys, count);
     count = omen_select_diverse(step, w, keys, count, 2 * c->settings.links, c->settings.links);
@@ -89,8 +91,9 @@ static void prune(struct omen_step *step, struct omen_worker *w, const struct om
     omen_row_set_count(row, count);
 }
 
-void omen_measure(struct omen_step *step, struct omen_worker *w, uint32_t slot, omen_key *keys,
-                  uint32_t count)
+/* Computes the distances of the keys' slots from `slot` again. Uses the worker's first probe. */
+static void measure(struct omen_step *step, struct omen_worker *w, uint32_t slot, omen_key *keys,
+                    uint32_t count)
 {
     const omen_collection *c = step->collection;
     struct omen_prepared self = {.values = w->probes};

@@ -5,6 +5,11 @@
  * aligned. Writing goes through pwrite, never through the mapping: a full disk is then an error
  * code, not a SIGBUS. Reading goes through the mapping, which the kernel keeps coherent with it.
  * The file is derived from the log: start-up writes it again (until checkpoints name it).
+ *
+ * The directory of segments needs no atomics: ADMIT writes a segment's pointer, and a slot's row,
+ * before the slot's epoch is handed to the applier. A search may come to a slot earlier (a
+ * duplicate stands in its chain before its row is written), but then the slot is not visible to it,
+ * and only rows of visible slots, or below the published count, are read.
  */
 #ifndef OMEN_ORIGINALS_H
 #define OMEN_ORIGINALS_H
@@ -16,12 +21,17 @@
 #include "engine/graph.h"
 
 struct omen_originals {
+    /* Fixed once it is opened. */
     int fd;
     uint32_t dim;
-    size_t row_floats;      /* dim rounded up to 16 */
-    uint32_t segment_count; /* ADMIT only */
-    const float **segments; /* written before a slot of the segment can be reached */
-    float *padded;          /* one row, when row_floats != dim */
+    size_t row_floats; /* dim rounded up to 16 */
+
+    /* Written by ADMIT before a slot of the segment is visible, then fixed; read by searches. */
+    const float **segments;
+
+    /* ADMIT only. */
+    uint32_t segment_count;
+    float *padded; /* one row, when row_floats != dim */
 };
 
 /* Creates or empties <dir>/originals.f32. On failure nothing is left open. */

@@ -14,7 +14,7 @@
 static void find_cells(void *context, uint32_t worker);
 static omen_code group_by_cell(struct omen_step *step, omen_error *err);
 static void move_members(void *context, uint32_t worker);
-static void move_of_cell(struct omen_step *step, struct omen_worker *w, uint32_t cell);
+static void move_of_cell(struct omen_step *step, struct omen_worker *w, uint32_t cell_index);
 static void find_homes(struct omen_step *step, struct omen_worker *w, uint32_t cell_index,
                        uint32_t n, uint32_t *home);
 static void add_move(struct omen_worker *w, uint32_t cell, uint32_t slot);

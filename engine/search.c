@@ -1,8 +1,8 @@
 /* search.c - a batch of queries: checks, snapshot, blocks, answers. See walk.c and scan.c for the
  * two ways to find neighbours.
  *
- * Happy path: submit checks everything and queues -> the first thread to take a block finds the
- * snapshot -> block by block: encode, route, walk, re-rank (or scan) -> the last block calls done.
+ * Happy path: submit checks everything, takes the snapshot and queues -> block by block: encode,
+ * route, walk, re-rank (or scan) -> whoever finishes the last block calls done.
  * A walk that finds fewer than k although there are more points is repeated with twice the ef.
  */
 #include "engine/search.h"

@@ -73,8 +73,8 @@ struct omen_searcher {
 
     uint64_t *visited; /* a bit for each slot; all zero between two walks */
     uint32_t visited_slots;
-    uint32_t *touched; /* what to clear */
-    uint32_t touched_count, touched_capacity;
+    uint32_t *touched;      /* what to clear */
+    uint32_t touched_count; /* room for visited_slots */
     omen_key *pool;
     uint32_t pool_count, pool_capacity;
     uint32_t *heads; /* slots to re-rank, duplicates among them */

@@ -29,18 +29,6 @@ omen_code omen_fail_because(omen_error *err, omen_code code, const char *reason,
     return code;
 }
 
-const char *omen_code_text(omen_code code)
-{
-    switch (code) {
-#define X(name, value, text)                                                                       \
-    case name:                                                                                     \
-        return text;
-        OMEN_CODE_MAP(X)
-#undef X
-    }
-    return "unknown";
-}
-
 static void write_message(omen_error *err, const char *reason, const char *format, va_list args)
 {
     if (err == NULL) return;

@@ -8,22 +8,22 @@
 
 /* The values are gRPC's own; service/listener.c asserts it, so its mapping is a cast. */
 #define OMEN_CODE_MAP(X)                                                                           \
-    X(OMEN_OK, 0, "ok")                                                                            \
-    X(OMEN_CANCELLED, 1, "cancelled")                                                              \
-    X(OMEN_INVALID_ARGUMENT, 3, "invalid argument")                                                \
-    X(OMEN_DEADLINE_EXCEEDED, 4, "deadline exceeded")                                              \
-    X(OMEN_NOT_FOUND, 5, "not found")                                                              \
-    X(OMEN_ALREADY_EXISTS, 6, "already exists")                                                    \
-    X(OMEN_RESOURCE_EXHAUSTED, 8, "out of memory or room")                                         \
-    X(OMEN_FAILED_PRECONDITION, 9, "wrong state")                                                  \
-    X(OMEN_ABORTED, 10, "aborted")                                                                 \
-    X(OMEN_UNIMPLEMENTED, 12, "not implemented")                                                   \
-    X(OMEN_INTERNAL, 13, "internal error")                                                         \
-    X(OMEN_UNAVAILABLE, 14, "try again later")                                                     \
-    X(OMEN_DATA_LOSS, 15, "stored data is damaged")
+    X(OMEN_OK, 0)                                                                                  \
+    X(OMEN_CANCELLED, 1)                                                                           \
+    X(OMEN_INVALID_ARGUMENT, 3)                                                                    \
+    X(OMEN_DEADLINE_EXCEEDED, 4)                                                                   \
+    X(OMEN_NOT_FOUND, 5)                                                                           \
+    X(OMEN_ALREADY_EXISTS, 6)                                                                      \
+    X(OMEN_RESOURCE_EXHAUSTED, 8)                                                                  \
+    X(OMEN_FAILED_PRECONDITION, 9)                                                                 \
+    X(OMEN_ABORTED, 10)                                                                            \
+    X(OMEN_UNIMPLEMENTED, 12)                                                                      \
+    X(OMEN_INTERNAL, 13)                                                                           \
+    X(OMEN_UNAVAILABLE, 14)                                                                        \
+    X(OMEN_DATA_LOSS, 15)
 
 typedef enum omen_code {
-#define X(name, value, text) name = value,
+#define X(name, value) name = value,
     OMEN_CODE_MAP(X)
 #undef X
 } omen_code;
@@ -46,8 +46,5 @@ OMEN_CHECKED OMEN_PRINTF(3, 4) omen_code
 /* The same, with the machine-readable reason that clients switch on. */
 OMEN_CHECKED OMEN_PRINTF(4, 5) omen_code
     omen_fail_because(omen_error *err, omen_code code, const char *reason, const char *format, ...);
-
-/* The short English text of a code; never NULL. */
-const char *omen_code_text(omen_code code);
 
 #endif

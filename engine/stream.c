@@ -28,6 +28,8 @@ struct omen_stream {
     void *event_user;
     uint8_t session_id[OMEN_SESSION_ID_BYTES];
     omen_write_mode mode;
+
+    /* Any thread. */
     _Atomic uint32_t references;
 
     /* Under the ingest queues' mutex. */
@@ -251,16 +253,6 @@ void omen_stream_opened(omen_stream *stream, uint64_t generation, uint64_t last_
     stream->log_position = generation;
     stream->news = true;
     unlock(stream);
-}
-
-uint64_t omen_stream_generation(omen_stream *stream)
-{
-    uint64_t generation;
-
-    lock(stream);
-    generation = stream->generation;
-    unlock(stream);
-    return generation;
 }
 
 bool omen_stream_durable(omen_stream *stream, uint64_t seq, uint64_t position,

@@ -20,7 +20,6 @@ bool omen_stream_is_dead(omen_stream *stream);
 /* Log thread: the OPEN record was admitted. */
 void omen_stream_opened(omen_stream *stream, uint64_t generation, uint64_t last_seq,
                         bool searchable);
-uint64_t omen_stream_generation(omen_stream *stream);
 
 /* Log thread: a chunk is durable; takes over the array of its errors (heap, may be NULL).
  * False: no memory for them, nothing was taken. */

@@ -22,7 +22,7 @@ const char *omen_fault_reason(const struct omen_fault *fault)
 {
     if (fault->error.reason[0] != '\0') return fault->error.reason;
     switch (fault->code) {
-#define X(name, value, text)                                                                       \
+#define X(name, value)                                                                             \
     case name:                                                                                     \
         return #name + sizeof "OMEN";
         OMEN_CODE_MAP(X)

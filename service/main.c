@@ -5,7 +5,7 @@
  *
  * Failure modes: settings that do not hold end the process with 2, an address or a data directory
  * that cannot be had with 1, both with one sentence in the log. SIGTERM during the replay leaves at
- * once: the log on disk is what it was. SIGTERM later drains, and the process ends with 0.
+ * once: no record is lost by it. SIGTERM later drains, and the process ends with 0.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -114,7 +114,7 @@ static int wait_and_stop(struct loading *loading, omen_service *service, const s
     if (signal != SIGUSR1) return leave_while_loading(service);
     (void)pthread_join(loading->thread, NULL);
     if (loading->code != OMEN_OK) {
-        log_error("cannot open the data directory", &loading->error);
+        log_error("cannot load", &loading->error);
         omen_service_close(service);
         return EXIT_FAILURE;
     }
@@ -139,7 +139,8 @@ static int wait_and_stop(struct loading *loading, omen_service *service, const s
     return EXIT_SUCCESS;
 }
 
-/* The engine cannot be asked to stop half-way, and need not be: it has only read. */
+/* The engine cannot be asked to stop half-way, and need not be: what it writes while it loads may
+ * be cut off anywhere, as by a crash. */
 static int leave_while_loading(omen_service *service)
 {
     struct omen_logline line;

@@ -50,7 +50,8 @@ static bool cursor_read(pb_istream_t *stream, pb_byte_t *buffer, size_t count)
     return true;
 }
 
-bool omen_wire_advance(pb_istream_t *stream, size_t count)
+/* Skips `count` bytes in the slices, without nanopb's loop over a small buffer. */
+static bool advance(pb_istream_t *stream, size_t count)
 {
     if (stream->bytes_left < count) PB_RETURN_ERROR(stream, "end of message");
     if (!cursor_read(stream, NULL, count)) PB_RETURN_ERROR(stream, "end of message");
@@ -80,8 +81,7 @@ bool omen_wire_enter(pb_istream_t *stream, const struct omen_field *field, pb_is
 
 bool omen_wire_leave(pb_istream_t *stream, pb_istream_t *inner, bool ok)
 {
-    if (ok && omen_wire_advance(inner, inner->bytes_left))
-        return pb_close_string_substream(stream, inner);
+    if (ok && advance(inner, inner->bytes_left)) return pb_close_string_substream(stream, inner);
     if (stream->errmsg == NULL) stream->errmsg = inner->errmsg;
     return false;
 }
@@ -91,7 +91,7 @@ bool omen_wire_skip(pb_istream_t *stream, const struct omen_field *field)
     uint32_t length = 0;
 
     if (field->type != PB_WT_STRING) return pb_skip_field(stream, field->type);
-    return pb_decode_varint32(stream, &length) && omen_wire_advance(stream, length);
+    return pb_decode_varint32(stream, &length) && advance(stream, length);
 }
 
 bool omen_wire_uint64(pb_istream_t *stream, const struct omen_field *field, uint64_t *out)
@@ -201,7 +201,7 @@ static bool append_floats(pb_istream_t *stream, struct omen_wire_vector *vector)
 
     vector->components = before + (bytes + sizeof(float) - 1) / sizeof(float);
     if (vector->row == NULL || before >= vector->dim || count > vector->dim - before)
-        return omen_wire_advance(stream, bytes);
+        return advance(stream, bytes);
     if (!pb_read(stream, (pb_byte_t *)(vector->row + before), count * sizeof(float))) return false;
-    return omen_wire_advance(stream, stream->bytes_left);
+    return advance(stream, stream->bytes_left);
 }

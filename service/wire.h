@@ -50,9 +50,6 @@ bool omen_wire_bool(pb_istream_t *stream, const struct omen_field *field, bool *
 bool omen_wire_bytes(pb_istream_t *stream, const struct omen_field *field, void *out, size_t room,
                      size_t *length);
 
-/* Skips `count` bytes in the slices, without nanopb's loop over a small buffer. */
-bool omen_wire_advance(pb_istream_t *stream, size_t count);
-
 /* A vector on its way in. */
 struct omen_wire_vector {
     float *row; /* room for dim floats; NULL: count only */
