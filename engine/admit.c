@@ -32,6 +32,11 @@ static uint32_t id_hash(uint64_t id)
     return (uint32_t)XXH3_64bits(&id, sizeof id);
 }
 
+static uint32_t code_hash(const uint8_t *code, size_t stride)
+{
+    return (uint32_t)XXH3_64bits(code, stride);
+}
+
 omen_code omen_admit_init(struct omen_admit *admit, omen_error *err)
 {
     memset(admit, 0, sizeof *admit);
@@ -86,6 +91,7 @@ omen_code omen_admit_chunk(omen_collection *collection, uint64_t position, omen_
     struct omen_admit *admit = &collection->admit;
     struct omen_session *session = omen_session_find(&admit->sessions, chunk->session_id);
     uint64_t bytes = omen_chunk_record_bytes(chunk->count, chunk->dim);
+    uint64_t admitted_seq = 0; /* 0: the chunk's bytes come back, but nothing gets searchable */
     omen_code code = OMEN_OK;
 
     *complete = NULL;
@@ -96,7 +102,7 @@ omen_code omen_admit_chunk(omen_collection *collection, uint64_t position, omen_
         code = omen_session_touch(&admit->sessions, chunk->session_id, &session, err);
         if (code == OMEN_OK) code = admit_points(collection, chunk, err);
         if (code != OMEN_OK) return code;
-        session->last_seq = chunk->seq;
+        session->last_seq = admitted_seq = chunk->seq;
         session->last_epoch = admit->epoch_number;
         if (stream != NULL) {
             if (!omen_stream_durable(stream, chunk->seq, position, chunk->errors,
@@ -107,7 +113,7 @@ omen_code omen_admit_chunk(omen_collection *collection, uint64_t position, omen_
     }
     admit->position = position;
     admit->open->position = position;
-    code = epoch_receipt(admit->open, stream, chunk->seq, bytes, err);
+    code = epoch_receipt(admit->open, stream, admitted_seq, bytes, err);
     if (code == OMEN_OK && (admit->open->record_points >= collection->settings.epoch_points ||
                             admit->open->record_bytes >= collection->settings.epoch_bytes))
         code = complete_epoch(collection, complete, err);
@@ -120,6 +126,16 @@ omen_code omen_admit_close(omen_collection *collection, uint64_t position,
     collection->admit.position = position;
     collection->admit.open->position = position;
     return complete_epoch(collection, complete, err);
+}
+
+uint32_t omen_admit_find_id(const omen_collection *collection, uint64_t id)
+{
+    return find_id(collection, id, id_hash(id));
+}
+
+uint32_t omen_admit_find_code(const omen_collection *collection, const uint8_t *code, float scale)
+{
+    return find_code(collection, code, scale, code_hash(code, collection->graph.stride));
 }
 
 void omen_epoch_destroy(struct omen_epoch *epoch)
@@ -261,7 +277,7 @@ static void place_point(omen_collection *c, const omen_chunk *chunk, uint32_t ro
     struct omen_admit *admit = &c->admit;
     const uint8_t *code = chunk->codes + row * chunk->stride;
     struct omen_code_meta meta = chunk->metas[row];
-    uint32_t hash = (uint32_t)XXH3_64bits(code, chunk->stride);
+    uint32_t hash = code_hash(code, chunk->stride);
     uint32_t head = find_code(c, code, meta.scale, hash);
 
     memcpy(omen_graph_code(&c->graph, slot), code, chunk->stride);
