@@ -186,7 +186,8 @@ static void encode(struct omen_searcher *s, const float *queries, uint32_t count
         q->inverse_length = encoded.inverse_length;
         meta = encoded.meta;
         if (c->settings.metric == OMEN_METRIC_INNER_PRODUCT) {
-            if (meta.norm > 0.0f) meta.scale *= sqrtf(s->snapshot->phi_squared / meta.norm);
+            /* Two roots, since the quotient of the squares may be too large for a float. */
+            if (meta.norm > 0.0f) meta.scale *= sqrtf(s->snapshot->phi_squared) / sqrtf(meta.norm);
             meta.norm = s->snapshot->phi_squared;
         }
         q->prepared.values = s->query_values + i * stride;

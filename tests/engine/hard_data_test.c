@@ -277,6 +277,31 @@ static void inner_product_finds_long_vectors_among_short_ones(void **state)
     free(rows);
 }
 
+/* Only the direction of a query counts, however short it is beside the rows. */
+static void inner_product_finds_huge_rows_with_tiny_queries(void **state)
+{
+    const uint32_t queries = 100;
+    float *rows = fixture_mixture(12, OTHERS + queries, DIM, 40);
+    struct fixture_engine f;
+    omen_collection *c;
+    double recall;
+
+    (void)state;
+    for (size_t i = 0; i < (size_t)(OTHERS + queries) * DIM; i++)
+        rows[i] *= i < (size_t)OTHERS * DIM ? 1e12f : 1e-12f;
+    fixture_open(&f, 2, 8);
+    c = fixture_collection(
+        &f, "ip",
+        (struct omen_collection_settings){.dim = DIM, .metric = OMEN_METRIC_INNER_PRODUCT});
+    fixture_insert(c, rows, 0, OTHERS, 500);
+    recall = fixture_recall(c, rows + (size_t)OTHERS * DIM, queries, 10, 128, NULL);
+    print_message("recall@10 %.3f\n", recall);
+    assert_true(recall >= 0.9);
+    omen_collection_release(c);
+    fixture_close(&f);
+    free(rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +312,7 @@ int main(void)
         cmocka_unit_test(odd_dimensions_are_searched_as_well_as_round_ones),
         cmocka_unit_test(tiny_and_huge_magnitudes_are_searched_as_well_as_common_ones),
         cmocka_unit_test(inner_product_finds_long_vectors_among_short_ones),
+        cmocka_unit_test(inner_product_finds_huge_rows_with_tiny_queries),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
