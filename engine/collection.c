@@ -32,6 +32,7 @@ static omen_code apply_and_free(omen_collection *c, struct omen_epoch *epoch, om
 static omen_code close_tail(omen_collection *c, omen_error *err);
 static void destroy(omen_collection *c);
 static void remove_files(const char *dir);
+static const char *base_name(const char *dir);
 
 omen_code omen_collection_make(const char *dir, const char *name, const uint8_t *incarnation,
                                const struct omen_collection_settings *settings, omen_error *err)
@@ -72,14 +73,16 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
     code = omen_log_file_open(dir, &c->log, &report, err);
     if (code == OMEN_OK && report.torn_bytes > 0)
         omen_engine_tell(engine, OMEN_EVENT_WARNING,
-                         "%s: %llu bytes of an unfinished write were cut off after record %llu",
-                         report.torn_file, (unsigned long long)report.torn_bytes,
+                         "%s/%s: %llu bytes of an unfinished write were cut off after record %llu",
+                         base_name(dir), report.torn_file, (unsigned long long)report.torn_bytes,
                          (unsigned long long)report.last_position);
     if (code == OMEN_OK) code = omen_log_read(c->log, 1, replay_record, &replay, err);
     if (code == OMEN_OK && c->settings.dim == 0)
-        code = omen_fail(err, OMEN_DATA_LOSS, "%s: the log has no SETTINGS record", dir);
+        code = omen_fail(err, OMEN_DATA_LOSS, "the log has no SETTINGS record");
     if (code == OMEN_OK) code = close_tail(c, err);
     if (code != OMEN_OK) {
+        /* The logs of all collections have the same file names: say whose it is. */
+        if (err != NULL) code = omen_fail(err, code, "%s: %s", base_name(dir), err->message);
         destroy(c);
         return code;
     }
@@ -280,4 +283,11 @@ static void remove_files(const char *dir)
 
     (void)snprintf(dropped, sizeof dropped, "%s.dropped", dir);
     omen_directory_remove(dropped);
+}
+
+static const char *base_name(const char *dir)
+{
+    const char *slash = strrchr(dir, '/');
+
+    return slash == NULL ? dir : slash + 1;
 }

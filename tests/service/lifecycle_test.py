@@ -46,6 +46,37 @@ def test_what_was_inserted_is_there_after_a_restart(start_server):
         assert sorted(api.ids(name, 0, 0)) == [1, 2]
 
 
+def test_a_torn_tail_is_cut_off_with_a_warning_that_names_the_file(start_server):
+    first = start_server(directory="torn")
+    with Api(first.target) as api:
+        name = api.create()
+        api.fill(name, {1: (1, 1), 2: (2, 2)})
+    assert first.stop() == 0
+    path, = first.data_dir.glob("*/log-*.omen")
+    with open(path, "ab") as log:
+        log.write(b"half of a record")
+    second = start_server(directory="torn")
+    line = second.wait_line(r" WARNING ")
+    assert f"{path.parent.name}/{path.name}: 16 bytes" in line
+    with Api(second.target) as api:
+        assert sorted(api.ids(name, 0, 0)) == [1, 2]
+
+
+def test_a_damaged_log_refuses_the_start_and_names_file_and_offset(start_server):
+    first = start_server(directory="damaged")
+    with Api(first.target) as api:
+        api.fill(api.create(), {1: (1, 1), 2: (2, 2)})
+    assert first.stop() == 0
+    path, = first.data_dir.glob("*/log-*.omen")
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF  # within the first record behind the file's own
+    path.write_bytes(content)
+    result = run("--data-dir", str(first.data_dir), "--grpc-port", "0")
+    assert result.returncode == 1
+    line = next(line for line in result.stderr.splitlines() if " ERROR " in line)
+    assert f"{path.parent.name}: {path.name} is damaged at offset 24" in line
+
+
 def test_sigterm_flushes_an_open_stream_and_tells_it_where_to_resume(start_server):
     server = start_server(directory="drained")
     with Api(server.target) as api:
