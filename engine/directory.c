@@ -84,14 +84,16 @@ omen_code omen_directory_rename(const char *data_dir, const char *from, const ch
                                 omen_error *err)
 {
     omen_code code = OMEN_OK;
-    int fd = -1;
+    const int fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    if (rename(from, to) != 0)
-        return omen_fail(err, OMEN_UNAVAILABLE, "rename %s: %s", from, strerror(errno));
-    fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
+    if (fd < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", data_dir, strerror(errno));
+    if (rename(from, to) != 0) {
+        code = omen_fail(err, OMEN_UNAVAILABLE, "rename %s: %s", from, strerror(errno));
+    } else if (fsync(fd) != 0) {
         code = omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %s", data_dir, strerror(errno));
-    if (fd >= 0) (void)close(fd);
+        (void)rename(to, from); /* whoever is told of a failure goes on under the old name */
+    }
+    (void)close(fd);
     return code;
 }
 

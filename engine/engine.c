@@ -14,14 +14,16 @@
 #include "engine/search.h"
 #include "engine/settings.h"
 
+#define PATH_BYTES 4096u /* data_dir is limited so that every path fits */
+
 static omen_code check_options(const struct omen_engine_options *options, omen_engine *engine,
                                omen_error *err);
 static omen_code load_one(void *user, char *path, omen_error *err);
 static omen_code register_collection(omen_engine *engine, omen_collection *c, omen_error *err);
 static uint32_t find_place(const omen_engine *engine, const char *name, bool *there);
-static omen_code make_files(omen_engine *engine, const char *name, const uint8_t *incarnation,
-                            const struct omen_collection_settings *settings, char **dir,
-                            omen_error *err);
+static omen_code make_collection(omen_engine *engine, const char *name, const uint8_t *incarnation,
+                                 const struct omen_collection_settings *settings,
+                                 omen_collection **out, omen_error *err);
 
 static uint32_t cpu_count(void)
 {
@@ -76,7 +78,6 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
     struct omen_collection_settings checked = *settings;
     uint8_t incarnation[OMEN_INCARNATION_BYTES];
     omen_collection *c = NULL;
-    char *dir = NULL;
     bool there = false;
     omen_code code = omen_name_check(name, err);
 
@@ -94,8 +95,7 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
         code =
             omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_LIMIT",
                               "there are %u collections; that is the limit", OMEN_COLLECTIONS_MAX);
-    if (code == OMEN_OK) code = make_files(engine, name, incarnation, &checked, &dir, err);
-    if (code == OMEN_OK) code = omen_collection_load(engine, dir, &c, err);
+    if (code == OMEN_OK) code = make_collection(engine, name, incarnation, &checked, &c, err);
     if (code == OMEN_OK) code = register_collection(engine, c, err);
     if (code == OMEN_OK && info != NULL) omen_collection_get_info(c, info);
     (void)pthread_mutex_unlock(&engine->registry_mutex);
@@ -144,7 +144,7 @@ void omen_collection_list_free(struct omen_collection_info *list)
 omen_code omen_collection_delete(omen_engine *engine, const char *name, omen_error *err)
 {
     omen_collection *c = NULL;
-    char dropped[4096];
+    char dropped[PATH_BYTES];
     bool there = false;
     omen_code code = OMEN_OK;
     uint32_t i;
@@ -272,28 +272,40 @@ static uint32_t find_place(const omen_engine *engine, const char *name, bool *th
     return i;
 }
 
-/* <incarnation>.making, then one rename: a crash leaves either nothing or a whole collection. */
-static omen_code make_files(omen_engine *engine, const char *name, const uint8_t *incarnation,
-                            const struct omen_collection_settings *settings, char **dir,
-                            omen_error *err)
+/* Everything that may fail happens under the name <incarnation>.making, then comes one rename: a
+ * crash or a failure leaves either nothing that counts or a whole collection. */
+static omen_code make_collection(omen_engine *engine, const char *name, const uint8_t *incarnation,
+                                 const struct omen_collection_settings *settings,
+                                 omen_collection **out, omen_error *err)
 {
-    char making[4096];
-    size_t length = strlen(engine->data_dir) + 1 + 2 * OMEN_INCARNATION_BYTES;
+    char hex[2 * OMEN_INCARNATION_BYTES + 1];
+    char path[PATH_BYTES];
+    char making[PATH_BYTES];
+    size_t size = 0;
+    char *dir = NULL;
     omen_code code = OMEN_OK;
 
-    *dir = omen_alloc(length + 1);
-    if (*dir == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path");
-    (void)snprintf(*dir, length + 1, "%s/", engine->data_dir);
     for (size_t i = 0; i < OMEN_INCARNATION_BYTES; i++)
-        (void)snprintf(*dir + length - 2 * (OMEN_INCARNATION_BYTES - i), 3, "%02x", incarnation[i]);
-    (void)snprintf(making, sizeof making, "%s.making", *dir);
+        (void)snprintf(hex + 2 * i, 3, "%02x", incarnation[i]);
+    (void)snprintf(path, sizeof path, "%s/%s", engine->data_dir, hex);
+    size = (size_t)snprintf(making, sizeof making, "%s/%s.making", engine->data_dir, hex) + 1;
+    dir = omen_alloc(size);
+    if (dir == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path of %zu bytes", size);
+    memcpy(dir, making, size);
+
     code = omen_directory_make(making, err);
     if (code == OMEN_OK) code = omen_collection_make(making, name, incarnation, settings, err);
-    if (code == OMEN_OK) code = omen_directory_rename(engine->data_dir, making, *dir, err);
-    if (code != OMEN_OK) {
-        omen_directory_remove(making);
-        omen_free(*dir);
-        *dir = NULL;
+    if (code == OMEN_OK)
+        code = omen_collection_load(engine, dir, out, err);
+    else
+        omen_free(dir);
+    if (code == OMEN_OK) code = omen_directory_rename(engine->data_dir, making, path, err);
+    if (code == OMEN_OK) {
+        memcpy((*out)->dir, path, strlen(path) + 1); /* shorter than what stood there */
+        return OMEN_OK;
     }
+    omen_collection_release(*out);
+    *out = NULL;
+    omen_directory_remove(making);
     return code;
 }

@@ -174,6 +174,7 @@ void omen_ingest_closed(omen_collection *collection, omen_stream *stream, const 
     while (*at != NULL && *at != stream)
         at = omen_stream_next(*at);
     if (*at != NULL) *at = *omen_stream_next(stream);
+    *omen_stream_next(stream) = stream; /* whoever stands on it sees that it left the list */
     if (collection->pending_last != NULL)
         collection->pending_last->next = pending;
     else
@@ -372,10 +373,6 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
             code = omen_admit_chunk(c, p->position, p->chunk, p->stream, &complete, err);
             if (code == OMEN_OK) p->bytes = 0; /* the epoch's receipt has them now */
             add_complete(group, complete);
-        } else if (p->kind == OMEN_PENDING_CLOSED) {
-            struct omen_session *session = omen_session_find(&c->admit.sessions, p->session_id);
-
-            if (session != NULL) omen_session_forget_stream(session, p->stream);
         }
     }
     if (code == OMEN_OK && group->close_position != 0) {
@@ -388,9 +385,19 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
     return code;
 }
 
+/* Also when the group has failed: a session and its stream would else hold the collection. */
+static void forget_closed(omen_collection *c, const struct omen_pending *p)
+{
+    struct omen_session *session = omen_session_find(&c->admit.sessions, p->session_id);
+
+    if (session != NULL) omen_session_forget_stream(session, p->stream);
+}
+
 /* Hands complete epochs to the applier, tells the streams, frees the group. */
 static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct group *group)
 {
+    bool room_again = group->refused;
+
     if (group->refused) {
         tell_receipts(c, c->admit.open);
         omen_epoch_forget_receipts(c->admit.open);
@@ -416,13 +423,18 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
         if (p->bytes > 0) { /* a chunk that was not admitted */
             atomic_fetch_sub_explicit(&c->backlog_bytes, p->bytes, memory_order_relaxed);
             omen_stream_dropped(stream, p->bytes);
+            room_again = true;
         }
         omen_chunk_destroy(p->chunk);
         omen_stream_notify(stream);
-        if (p->kind != OMEN_PENDING_CLOSED) omen_free(p);
+        if (p->kind == OMEN_PENDING_CLOSED)
+            forget_closed(c, p);
+        else
+            omen_free(p);
         omen_stream_release(stream);
     }
-    omen_collection_release(c); /* the list's */
+    if (room_again) notify_streams(c); /* no epoch will tell those that waited for this room */
+    omen_collection_release(c);        /* the list's */
 }
 
 /* ---- the applier -------------------------------------------------------------------------- */
@@ -495,6 +507,16 @@ static void tell_receipts(omen_collection *c, const struct omen_epoch *epoch)
     }
 }
 
+/* Under the mutex: the stream to go on with after `s`, which was told without it. From the start if
+ * `s` was closed meanwhile. Lets go of `s`; that is not the collection's last user. */
+static omen_stream *next_stream(omen_collection *c, omen_stream *s)
+{
+    omen_stream *next = *omen_stream_next(s);
+
+    omen_stream_release(s);
+    return next == s ? c->streams : next;
+}
+
 /* All open streams: those of the epoch have news, others may have waited for room. A stream is
  * marked with the round in which it was told, since the list may change while nobody holds it. */
 static void notify_streams(omen_collection *c)
@@ -505,7 +527,7 @@ static void notify_streams(omen_collection *c)
     (void)pthread_mutex_lock(&ingest->mutex);
     round = ++c->notify_round;
     for (omen_stream *s = c->streams; s != NULL;) {
-        if (*omen_stream_round(s) == round) {
+        if (*omen_stream_round(s) >= round) {
             s = *omen_stream_next(s);
             continue;
         }
@@ -513,9 +535,8 @@ static void notify_streams(omen_collection *c)
         omen_stream_retain(s);
         (void)pthread_mutex_unlock(&ingest->mutex);
         omen_stream_notify(s);
-        omen_stream_release(s);
         (void)pthread_mutex_lock(&ingest->mutex);
-        s = c->streams;
+        s = next_stream(c, s);
     }
     (void)pthread_mutex_unlock(&ingest->mutex);
 }
@@ -550,9 +571,8 @@ static void kill_streams(omen_collection *c, omen_code code, const omen_error *w
         omen_stream_retain(s);
         (void)pthread_mutex_unlock(&ingest->mutex);
         omen_stream_kill(s, code, why);
-        omen_stream_release(s);
         (void)pthread_mutex_lock(&ingest->mutex);
-        s = c->streams; /* the list may have changed */
+        s = next_stream(c, s);
     }
     (void)pthread_mutex_unlock(&ingest->mutex);
 }
