@@ -10,7 +10,8 @@
 
 #include "engine/codes.h"
 
-/* Moves the `keep` smallest of `count` keys to the front, in no order. keep <= count. */
+/* Moves the `keep` smallest of `count` keys to the front, the largest of them to keys[keep - 1].
+ * 1 <= keep <= count. */
 void omen_keys_select(omen_key *keys, uint32_t count, uint32_t keep);
 
 /* Sorts ascending. Made for up to a few hundred keys. */
