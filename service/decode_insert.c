@@ -177,12 +177,13 @@ static bool decode_open(pb_istream_t *stream, struct omen_insert_open *open,
 
 /* ---- Chunk -------------------------------------------------------------------------------- */
 
-/* The most points whose record is within the limit; the record grows evenly with them. */
+/* The most points whose record is within the limit. The record grows evenly with every four of
+ * them, because their indexes are padded to 8 bytes. */
 static uint32_t points_of_record(uint32_t dim)
 {
     size_t empty = omen_chunk_record_bytes(0, dim);
-    size_t point = omen_chunk_record_bytes(1, dim) - empty;
-    uint32_t points = (uint32_t)((OMEN_RECORD_BYTES_MAX - empty) / point) + 1;
+    size_t four = omen_chunk_record_bytes(4, dim) - empty;
+    uint32_t points = (uint32_t)((OMEN_RECORD_BYTES_MAX - empty) / four) * 4 + 3;
 
     while (omen_chunk_record_bytes(points, dim) > OMEN_RECORD_BYTES_MAX)
         points--;
@@ -207,16 +208,16 @@ static bool create_chunk(struct chunk_decoder *decoder, size_t message_bytes)
     return decoder->fault->code == OMEN_OK;
 }
 
+/* `points` is more than points_max, and not more than the message has bytes. */
 static bool fault_too_large(const struct chunk_decoder *decoder, uint64_t points)
 {
     uint32_t dim = decoder->target->dim;
-    size_t point = omen_chunk_record_bytes(1, dim) - omen_chunk_record_bytes(0, dim);
 
     (void)omen_fault_set(decoder->fault, OMEN_INVALID_ARGUMENT, "TOO_LARGE", "chunk",
-                         "chunk %" PRIu64 " holds %" PRIu64 " points or more: as a record about "
-                         "%" PRIu64 " bytes, the limit is %u (%u points of dimension %u)",
-                         decoder->out->seq, points, points * point, OMEN_RECORD_BYTES_MAX,
-                         decoder->points_max, dim);
+                         "chunk %" PRIu64 " holds %" PRIu64 " points or more: as a record "
+                         "%zu bytes, the limit is %u (%u points of dimension %u)",
+                         decoder->out->seq, points, omen_chunk_record_bytes((uint32_t)points, dim),
+                         OMEN_RECORD_BYTES_MAX, decoder->points_max, dim);
     return false;
 }
 

@@ -2,6 +2,7 @@
 import os
 
 import grpc
+import numpy as np
 import pytest
 from calls import chunk_message, columns, f32, flush_message, open_message, point
 from omendb.v1 import vector_pb2 as v
@@ -93,6 +94,24 @@ def test_a_chunk_above_the_limit_is_too_large(api):
                       chunk_message(1, columns=columns(384, range(400), data)))
     assert (refusal.code, refusal.reason) == (INVALID, "TOO_LARGE")
     assert "400" in refusal.sentence and "491520" in refusal.sentence
+
+
+@pytest.mark.parametrize("dim, most", [(1, 35103), (4, 18901), (384, 317), (4096, 29)])
+def test_a_chunk_of_exactly_the_limit_goes_in_and_one_point_more_does_not(api, dim, most):
+    """The limit is that of the record: 24 + 48 bytes, 10 a point (its indexes padded), and the
+    floats."""
+    assert 72 + most * 8 + -(-most // 4) * 8 + most * dim * 4 <= 480 << 10
+    rows = np.ones((most + 1, dim), dtype=np.float32)
+    name = api.create(dim=dim)
+    stream = api.insert(open_message(name))
+    stream.read_opened()
+    stream.send(chunk_message(1, columns=columns(dim, range(most), rows[:most].tobytes())))
+    assert stream.finish()[-1].searchable_seq == 1
+    refusal = refused(api, open_message(name), chunk_message(1, columns=columns(
+        dim, range(most + 1), rows.tobytes())))
+    assert (refusal.code, refusal.reason) == (INVALID, "TOO_LARGE")
+    record = int(refusal.sentence.split("as a record ")[1].split()[0])
+    assert record > 480 << 10 and f"({most} points of dimension {dim})" in refusal.sentence
 
 
 def test_too_many_points_one_by_one_are_too_large(api):
