@@ -1,0 +1,202 @@
+// insert.ts - streams rows in: one session, a window of unacknowledged chunks, and its resumption.
+//
+// Happy path: chunks with sequence numbers 1, 2, 3, ... go out for as long as what is not durable
+// yet fits the window; each acknowledgement moves the window. After the half-close the server ends
+// the stream with OK once everything is searchable.
+//
+// Failure modes:
+// - UNAVAILABLE (a broken connection, a server that restarts or drains): the session is opened
+//   again with the same id, and the server says which chunk it wants next. What it has already it
+//   drops, so nothing is lost or doubled. The program gives up when nothing became durable for a
+//   minute.
+// - A point is refused: an item error; the other points of its chunk go in.
+// - Any other status, or a collection that was deleted and made again meanwhile: an error.
+//
+// The rows are in memory, so a chunk that must be sent again is cut again. A program whose rows
+// come from elsewhere keeps the chunks above the durable watermark instead.
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type ClientDuplexStream, status } from "@grpc/grpc-js";
+import {
+  type InsertRequest,
+  type InsertResponse,
+  type ItemError,
+  type Opened,
+  type VectorServiceClient,
+  WriteMode,
+} from "./omendb/v1/vector.js";
+import type { Matrix } from "./rows.js";
+
+const BACKOFF_FIRST_MS = 100;
+const BACKOFF_MAX_MS = 5_000;
+const PATIENCE_MS = 60_000;
+const WINDOW_BYTES = 8 << 20; // less than the server's credit: this much is sent again after a cut
+const CHUNK_OVERHEAD = 1024; // of a record of the log, beside its points
+const POINT_OVERHEAD = 16; // of a point, beside its floats
+
+class Unavailable extends Error {}
+
+function errorOf(cause: Error): Error {
+  const code = (cause as { code?: number }).code;
+  return code === status.UNAVAILABLE ? new Unavailable(cause.message) : cause;
+}
+
+export class Insertion {
+  readonly refused = new Map<string, ItemError>(); // may be told again after a resume
+  reconnects = 0;
+  resent = 0;
+
+  private readonly sessionId = randomBytes(16);
+  // Fixed by the first Opened; every attempt cuts the same chunks.
+  private incarnation: Buffer | undefined;
+  private chunkRows = 0;
+  private last = 0;
+  // Watermarks of the session never go back.
+  private durable = 0;
+  private searchable = 0;
+  private sent = 0; // the highest sequence number sent, ever
+  private movedAt = Date.now();
+
+  constructor(
+    private readonly client: VectorServiceClient,
+    private readonly collection: string,
+    private readonly rows: Matrix,
+    private readonly firstId: bigint,
+  ) {}
+
+  /** Resolves once everything is searchable. */
+  async run(): Promise<void> {
+    let backoff = BACKOFF_FIRST_MS;
+    for (;;) {
+      const before = this.durable;
+      try {
+        return await this.attempt();
+      } catch (error) {
+        if (!(error instanceof Unavailable)) throw error;
+        if (this.durable > before) {
+          backoff = BACKOFF_FIRST_MS;
+        } else if (Date.now() - this.movedAt > PATIENCE_MS) {
+          throw new Error(`nothing became durable for ${PATIENCE_MS} ms: ${error.message}`);
+        }
+        console.error(`reconnecting: ${error.message}`);
+      }
+      this.reconnects++;
+      await sleep(backoff * (0.8 + 0.4 * Math.random()));
+      backoff = Math.min(2 * backoff, BACKOFF_MAX_MS);
+    }
+  }
+
+  /** One call of Insert; resolves when the server said that everything is searchable. */
+  private attempt(): Promise<void> {
+    const stream = this.client.insert();
+    let next = 0; // the chunk that goes out next; 0: the stream is not open yet
+    let window = 0;
+
+    return new Promise((resolve, reject) => {
+      stream.on("error", (error) => reject(errorOf(error)));
+      stream.on("data", ({ body }: InsertResponse) => {
+        try {
+          if (body?.$case === "opened") {
+            next = this.takeOpened(body.value);
+            window = Math.min(WINDOW_BYTES, body.value.creditBytes);
+          } else if (body?.$case === "ack") {
+            for (const item of body.value.errors) {
+              this.refused.set(`${item.seq} ${item.index}`, item);
+            }
+            this.advance(Number(body.value.durableSeq), Number(body.value.searchableSeq));
+            console.error(
+              `durable ${this.durable} searchable ${this.searchable} of ${this.last} chunks`,
+            );
+          }
+          if (next > 0) next = this.send(stream, next, window);
+        } catch (error) {
+          reject(error); // before the cancellation's own status
+          stream.cancel();
+        }
+      });
+      // "end" comes after the last message, "status" maybe before it; an error has no "end".
+      let over = 0;
+      const settle = (): void => {
+        if (++over < 2) return;
+        if (next > 0 && this.durable === this.last) resolve();
+        else reject(new Unavailable("the stream ended before everything was durable"));
+      };
+      stream.on("end", settle);
+      stream.on("status", ({ code }) => {
+        if (code === status.OK) settle();
+      });
+      stream.write({
+        body: {
+          $case: "open",
+          value: {
+            collection: this.collection,
+            sessionId: this.sessionId,
+            mode: WriteMode.WRITE_MODE_INSERT_ONLY,
+            clientName: "omendb typescript program",
+          },
+        },
+      });
+    });
+  }
+
+  /** Returns the sequence number that the server wants next. */
+  private takeOpened(opened: Opened): number {
+    if (opened.dim !== this.rows.dim) {
+      throw new Error(`the collection has ${opened.dim} components, the rows ${this.rows.dim}`);
+    }
+    if (this.incarnation === undefined) {
+      this.incarnation = opened.incarnation;
+      const bytesOfPoint = 4 * this.rows.dim + POINT_OVERHEAD;
+      this.chunkRows = Math.floor((opened.maxChunkBytes - CHUNK_OVERHEAD) / bytesOfPoint);
+      this.last = Math.ceil(this.rows.rows / this.chunkRows);
+    } else if (!this.incarnation.equals(opened.incarnation)) {
+      throw new Error(`collection ${this.collection} was deleted and made again meanwhile`);
+    }
+    const next = Number(opened.nextSeq); // chunks of a session: far below 2^53
+    if (next <= this.durable || next > this.sent + 1) {
+      throw new Error(
+        `the server wants chunk ${next}; up to ${this.durable} were durable and ${this.sent} sent`,
+      );
+    }
+    this.advance(next - 1, 0);
+    return next;
+  }
+
+  /** Sends what the window has room for, and half-closes after the last; returns what is next. */
+  private send(
+    stream: ClientDuplexStream<InsertRequest, InsertResponse>,
+    from: number,
+    window: number,
+  ): number {
+    const bytesOfChunk = this.chunkRows * 4 * this.rows.dim;
+    let next = from;
+    for (; next <= this.last; next++) {
+      const alone = next === this.durable + 1;
+      if (!alone && (next - this.durable) * bytesOfChunk > window) return next;
+      if (next <= this.sent) this.resent++;
+      else this.sent = next;
+      stream.write(this.chunk(next));
+    }
+    if (next === this.last + 1) {
+      stream.end();
+      next++; // once only
+    }
+    return next;
+  }
+
+  private chunk(seq: number): InsertRequest {
+    const from = (seq - 1) * this.chunkRows;
+    const to = Math.min(from + this.chunkRows, this.rows.rows);
+    const ids = Array.from({ length: to - from }, (_, i) => this.firstId + BigInt(from + i));
+    const columns = { dim: this.rows.dim, ids, vectorsF32Le: this.rows.slice(from, to) };
+    return { body: { $case: "chunk", value: { seq: BigInt(seq), points: [], columns } } };
+  }
+
+  private advance(durable: number, searchable: number): void {
+    if (durable > this.durable) {
+      this.durable = durable;
+      this.movedAt = Date.now();
+    }
+    this.searchable = Math.max(this.searchable, searchable);
+  }
+}

@@ -1,0 +1,65 @@
+// search.ts - searches in batches, with queries and answers as columns.
+//
+// Happy path: each request carries up to BATCH_QUERIES rows of floats; each answer holds, for each
+// query, its ids and distances as runs of little-endian bytes.
+// Failure modes: a status of the server (the sentence names field, value and limit); an answer
+// whose columns do not fit each other. UNAVAILABLE is tried again by gRPC itself (main.ts).
+import {
+  type QueryResult,
+  ResultLayout,
+  type SearchRequest,
+  type SearchResponse,
+  type VectorServiceClient,
+} from "./omendb/v1/vector.js";
+import type { Matrix } from "./rows.js";
+
+const BATCH_QUERIES = 256;
+
+export interface Hit {
+  id: bigint;
+  distance: number;
+}
+
+/** The hits of every query, in the order of the queries. */
+export async function search(
+  client: VectorServiceClient,
+  collection: string,
+  queries: Matrix,
+  k: number,
+  ef: number,
+): Promise<Hit[][]> {
+  const found: Hit[][] = [];
+  for (let from = 0; from < queries.rows; from += BATCH_QUERIES) {
+    const to = Math.min(from + BATCH_QUERIES, queries.rows);
+    const response = await call(client, {
+      collection,
+      queries: [],
+      columns: { dim: queries.dim, vectorsF32Le: queries.slice(from, to) },
+      options: { k, ef, exact: false },
+      layout: ResultLayout.RESULT_LAYOUT_COLUMNS,
+    });
+    if (response.results.length !== to - from) {
+      throw new Error(`${response.results.length} results for ${to - from} queries`);
+    }
+    found.push(...response.results.map(decodeHits));
+  }
+  return found;
+}
+
+function call(client: VectorServiceClient, request: SearchRequest): Promise<SearchResponse> {
+  return new Promise((resolve, reject) => {
+    client.search(request, (error, response) => (error ? reject(error) : resolve(response)));
+  });
+}
+
+function decodeHits(result: QueryResult): Hit[] {
+  const { idsLe, distancesLe } = result;
+  const count = idsLe.length / 8;
+  if (!Number.isInteger(count) || distancesLe.length !== 4 * count) {
+    throw new Error(`${idsLe.length} bytes of ids, ${distancesLe.length} bytes of distances`);
+  }
+  return Array.from({ length: count }, (_, i) => ({
+    id: idsLe.readBigUInt64LE(8 * i),
+    distance: distancesLe.readFloatLE(4 * i),
+  }));
+}

@@ -1,0 +1,25 @@
+"""The Go program of clients/go: generated, built and run against a real server."""
+import pytest
+import stub_program
+
+PROTO = str(stub_program.REPOSITORY / "proto")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory, words):
+    folder = tmp_path_factory.mktemp("go")
+    built = stub_program.build("go", folder, [["./generate", PROTO], ["go", "vet", "./..."],
+                                              ["go", "build", "-o", "bin/omendb-go", "."]])
+    return stub_program.StubProgram([str(built / "bin" / "omendb-go")], folder, words)
+
+
+def test_the_go_program_finds_what_the_python_client_finds(program, shared_server, collection):
+    stub_program.check_it_finds_what_the_python_client_finds(program, shared_server, collection)
+
+
+def test_a_killed_server_costs_the_go_program_nothing(program, server, collection):
+    stub_program.check_a_killed_server_costs_nothing(program, server, collection)
+
+
+def test_the_go_program_is_told_of_each_row_that_exists(program, shared_server, collection):
+    stub_program.check_rows_that_exist_are_refused_one_by_one(program, shared_server, collection)
