@@ -171,10 +171,17 @@ omen_code omen_stream_push(omen_stream *stream, uint64_t seq, omen_chunk *chunk,
         chunk->errors[i].seq = seq;
     uint64_t bytes = omen_chunk_record_bytes(chunk->count, chunk->dim);
     lock(stream);
-    stream->received_seq = seq;
+    stream->received_seq = seq; /* before the log thread may call it durable */
     stream->pending_bytes += bytes;
     unlock(stream);
-    return omen_ingest_chunk(stream->collection, stream, chunk, bytes, err);
+    code = omen_ingest_chunk(stream->collection, stream, chunk, bytes, err);
+    if (code != OMEN_OK) { /* not received: the same number may come again */
+        lock(stream);
+        stream->received_seq = seq - 1;
+        stream->pending_bytes -= bytes;
+        unlock(stream);
+    }
+    return code;
 }
 
 void omen_stream_close(omen_stream *stream)
