@@ -42,7 +42,7 @@ void fixture_reopen(struct fixture_engine *f, uint32_t threads, uint32_t shards,
 
 void fixture_close(struct fixture_engine *f)
 {
-    char command[128];
+    char command[600];
 
     omen_engine_close(f->engine);
     f->engine = NULL;
@@ -52,7 +52,7 @@ void fixture_close(struct fixture_engine *f)
 
 void fixture_copy(const struct fixture_engine *from, struct fixture_engine *to)
 {
-    char command[256];
+    char command[1200];
 
     (void)snprintf(to->dir, sizeof to->dir, "/tmp/omen-test-XXXXXX");
     assert_non_null(mkdtemp(to->dir));

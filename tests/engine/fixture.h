@@ -13,7 +13,7 @@
 #include "engine/engine.h"
 
 struct fixture_engine {
-    char dir[64];
+    char dir[512];
     omen_engine *engine;
 };
 
