@@ -211,6 +211,9 @@ static omen_code admit_points(omen_collection *c, omen_chunk *chunk, omen_error 
     omen_code code = omen_slot_table_reserve(&admit->ids, chunk->count, err);
 
     if (code == OMEN_OK) code = omen_slot_table_reserve(&admit->codes, chunk->count, err);
+    atomic_store_explicit(
+        &c->hash_bytes, (admit->ids.capacity + admit->codes.capacity) * sizeof *admit->ids.entries,
+        memory_order_relaxed);
     if (code == OMEN_OK && chunk->count <= OMEN_SLOTS_MAX - first)
         code = omen_graph_reserve(&c->graph, first + chunk->count, err);
     for (uint32_t row = 0; row < chunk->count && code == OMEN_OK; row++) {

@@ -121,7 +121,8 @@ void omen_collection_get_info(omen_collection *collection, struct omen_collectio
     out->points = atomic_load_explicit(&p->points, memory_order_acquire);
     out->epoch = atomic_load_explicit(&p->epoch, memory_order_acquire);
     out->log_position = atomic_load_explicit(&collection->durable_position, memory_order_acquire);
-    out->memory_bytes = atomic_load_explicit(&collection->table_bytes, memory_order_relaxed);
+    out->memory_bytes = atomic_load_explicit(&collection->table_bytes, memory_order_relaxed) +
+                        atomic_load_explicit(&collection->hash_bytes, memory_order_relaxed);
     out->log_bytes = omen_log_bytes(collection->log);
 #define OP(field, type) out->kernels[i++] = collection->kernels.field##_name;
     OMEN_KERNEL_OPS(OP)
@@ -206,8 +207,6 @@ static omen_code replay_settings(omen_collection *c, const struct omen_record *r
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
     if (code == OMEN_OK) code = omen_originals_open(&c->originals, c->dir, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_admit_init(&c->admit, err);
-    if (code == OMEN_OK)
-        code = omen_step_create(c, c->engine->crew, c->engine->shards, &c->step, err);
     c->admit.position = record->position;
     atomic_store_explicit(&c->published.position, record->position, memory_order_release);
     return code;
@@ -233,7 +232,7 @@ static omen_code replay_chunk(omen_collection *c, const struct omen_record *reco
 
 static omen_code apply_and_free(omen_collection *c, struct omen_epoch *epoch, omen_error *err)
 {
-    omen_code code = omen_epoch_apply(c, epoch, err);
+    omen_code code = omen_epoch_apply(c->engine->step, c, epoch, err);
 
     omen_epoch_destroy(epoch);
     return code;
@@ -263,7 +262,6 @@ static void destroy(omen_collection *c)
         c->complete_first = epoch->next;
         omen_epoch_destroy(epoch);
     }
-    omen_step_destroy(c->step);
     omen_admit_deinit(&c->admit);
     omen_originals_close(&c->originals);
     if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);

@@ -18,8 +18,6 @@
 #include "engine/log.h"
 #include "engine/originals.h"
 
-struct omen_step; /* the applier's workspace, epoch.h */
-
 /* What searches see, published by the applier at the end of an epoch.
  *
  * The applier stores everything else first, then `epoch` (release), then `position` (release).
@@ -54,6 +52,7 @@ struct omen_collection {
     /* Log thread; at start-up the opening thread. */
     struct omen_log *log;
     struct omen_admit admit;
+    _Atomic uint64_t hash_bytes;       /* of ADMIT's two tables; written there, read by anyone */
     _Atomic uint64_t durable_position; /* written there, read by anyone */
 
     /* ADMIT writes new slots; the applier links them (graph.h says which array is whose). */
@@ -64,7 +63,6 @@ struct omen_collection {
      * graph at rest (its hash) takes it. */
     pthread_mutex_t apply_mutex;
     struct omen_cells cells;
-    struct omen_step *step;
     _Atomic uint64_t table_bytes; /* cells and graph; written by the applier, read by anyone */
 
     struct omen_published published;

@@ -9,6 +9,7 @@
 
 #include "engine/directory.h"
 #include "engine/engine_state.h"
+#include "engine/epoch.h"
 #include "engine/ingest.h"
 #include "engine/memory.h"
 #include "engine/search.h"
@@ -46,6 +47,7 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     code = check_options(options, engine, err);
     if (code == OMEN_OK) code = omen_directory_lock(engine->data_dir, &engine->lock_fd, err);
     if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
+    if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
     if (code == OMEN_OK) code = omen_directory_visit(engine->data_dir, load_one, engine, err);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
     if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
@@ -64,6 +66,7 @@ void omen_engine_close(omen_engine *engine)
     omen_ingest_stop(engine->ingest);
     for (uint32_t i = 0; i < engine->collection_count; i++)
         omen_collection_release(engine->collections[i]);
+    omen_step_destroy(engine->step);
     omen_crew_destroy(engine->crew);
     if (engine->lock_fd >= 0) (void)close(engine->lock_fd);
     (void)pthread_mutex_destroy(&engine->registry_mutex);
@@ -98,6 +101,9 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
     if (code == OMEN_OK) code = make_collection(engine, name, incarnation, &checked, &c, err);
     if (code == OMEN_OK) code = register_collection(engine, c, err);
     if (code == OMEN_OK && info != NULL) omen_collection_get_info(c, info);
+    if (code == OMEN_OK)
+        omen_engine_tell(engine, OMEN_EVENT_INFO, "collection '%s' created: dim %u, kernels %s",
+                         c->name, c->settings.dim, c->kernels.dot_i8_many_name);
     (void)pthread_mutex_unlock(&engine->registry_mutex);
     return code;
 }
@@ -167,6 +173,7 @@ omen_code omen_collection_delete(omen_engine *engine, const char *name, omen_err
                                  "collection '%.*s' does not exist", (int)OMEN_NAME_BYTES_MAX,
                                  name);
     if (code != OMEN_OK) return code;
+    omen_engine_tell(engine, OMEN_EVENT_INFO, "collection '%s' deleted", c->name);
     omen_ingest_drop(c);
     omen_collection_release(c); /* the registry's */
     return OMEN_OK;

@@ -93,8 +93,8 @@ struct omen_collection_info {
     uint64_t log_position;        /* last durable and admitted record */
     uint64_t searchable_position; /* last record that searches see */
     uint64_t epoch;               /* last published epoch */
-    uint64_t memory_bytes;        /* graph, codes, cells; not the tables of ids and codes, the
-                                     threads' workspaces, the originals */
+    uint64_t memory_bytes; /* graph, codes, cells, tables; not the originals (mapped files), nor
+                              the threads' workspace, which the engine has once */
     uint64_t log_bytes;
     const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
 };

@@ -10,6 +10,7 @@
 
 struct omen_ingest;
 struct omen_search_pool;
+struct omen_step;
 
 struct omen_engine {
     /* Fixed once open. */
@@ -21,7 +22,8 @@ struct omen_engine {
     unsigned isas;
     omen_event_fn *event;
     void *event_user;
-    omen_crew *crew; /* at start-up the opening thread's, then the applier's */
+    struct omen_step *step; /* who has the crew has it */
+    omen_crew *crew;        /* at start-up the opening thread's, then the applier's */
     struct omen_ingest *ingest;
     struct omen_search_pool *pool;
 

@@ -20,37 +20,35 @@
 /* An epoch this small is done sooner by one thread than by waking the others. */
 #define CREW_POINTS_MIN 32u
 
-static omen_code worker_init(struct omen_step *step, struct omen_worker *w, omen_error *err);
+static omen_code worker_init(struct omen_worker *w, omen_error *err);
+static omen_code fit_collection(struct omen_step *step, omen_error *err);
+static void worker_unfit(struct omen_worker *w);
 static void worker_deinit(struct omen_worker *w);
 static omen_code collect_points(struct omen_step *step, omen_error *err);
 static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error *err);
 static omen_code add_pivots(struct omen_step *step, omen_error *err);
 static omen_code plan_blocks(struct omen_step *step, omen_error *err);
-static omen_code collect_everything(struct omen_step *step, omen_error *err);
+static void collect_everything(struct omen_step *step);
 static omen_code apply_round(struct omen_step *step, omen_error *err);
 static void publish(struct omen_step *step);
 
-omen_code omen_step_create(omen_collection *collection, omen_crew *crew, uint32_t shards,
-                           struct omen_step **out, omen_error *err)
+omen_code omen_step_create(omen_crew *crew, uint32_t shards, struct omen_step **out,
+                           omen_error *err)
 {
     struct omen_step *step = omen_alloc_zeroed(sizeof *step);
     omen_code code = OMEN_OK;
 
     *out = NULL;
-    if (step == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a collection's workspace");
-    step->collection = collection;
+    if (step == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the ingest workspace");
     step->crew = crew;
     step->shards = shards;
-    step->probes = collection->settings.probes;
-    step->key_buffer = collection->settings.candidates * 4;
-    if (step->key_buffer < step->probes * 2) step->key_buffer = step->probes * 2;
-    if (step->key_buffer < OMEN_TAKEOVER_CELLS * 2) step->key_buffer = OMEN_TAKEOVER_CELLS * 2;
     step->worker_count = omen_crew_workers(crew);
     step->workers = omen_alloc_zeroed(step->worker_count * sizeof *step->workers);
-    if (step->workers == NULL)
-        code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a collection's workspace");
+    step->everything = omen_alloc(OMEN_SMALL_COLLECTION * sizeof *step->everything);
+    if (step->workers == NULL || step->everything == NULL)
+        code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the ingest workspace");
     for (uint32_t i = 0; i < step->worker_count && code == OMEN_OK; i++)
-        code = worker_init(step, &step->workers[i], err);
+        code = worker_init(&step->workers[i], err);
     if (code != OMEN_OK) {
         omen_step_destroy(step);
         return code;
@@ -81,14 +79,15 @@ void omen_step_destroy(struct omen_step *step)
     omen_free(step);
 }
 
-omen_code omen_epoch_apply(omen_collection *collection, const struct omen_epoch *epoch,
-                           omen_error *err)
+omen_code omen_epoch_apply(struct omen_step *step, omen_collection *collection,
+                           const struct omen_epoch *epoch, omen_error *err)
 {
-    struct omen_step *step = collection->step;
     omen_code code = OMEN_OK;
 
     (void)pthread_mutex_lock(&collection->apply_mutex);
+    step->collection = collection;
     step->epoch = epoch;
+    code = fit_collection(step, err);
     for (uint32_t s = epoch->first_slot; s < epoch->end_slot && code == OMEN_OK;
          s = step->end_slot) {
         uint32_t most = s < FIRST_ROUND_SLOTS ? FIRST_ROUND_SLOTS : 2 * s;
@@ -99,6 +98,7 @@ omen_code omen_epoch_apply(omen_collection *collection, const struct omen_epoch 
     }
     if (code == OMEN_OK) publish(step);
     step->epoch = NULL;
+    step->collection = NULL;
     (void)pthread_mutex_unlock(&collection->apply_mutex);
     return code;
 }
@@ -111,7 +111,7 @@ static omen_code apply_round(struct omen_step *step, omen_error *err)
     code = add_pivots(step, err);
     if (code == OMEN_OK) code = omen_step_take_over(step, err);
     if (code == OMEN_OK) code = omen_step_route(step, err);
-    if (code == OMEN_OK) code = collect_everything(step, err);
+    collect_everything(step);
     if (code == OMEN_OK) code = plan_blocks(step, err);
     if (code == OMEN_OK) code = omen_step_propose(step, err);
     if (code == OMEN_OK) code = omen_step_link(step, err);
@@ -159,50 +159,93 @@ bool omen_worker_fit_cells(struct omen_step *step, struct omen_worker *w)
     return true;
 }
 
-static omen_code worker_init(struct omen_step *step, struct omen_worker *w, omen_error *err)
+static omen_code worker_init(struct omen_worker *w, omen_error *err)
 {
-    size_t stride = step->collection->graph.stride;
     size_t members = OMEN_CELL_SCAN_MAX;
 
     w->codes = omen_alloc(members * sizeof *w->codes);
     w->point_codes = omen_alloc(OMEN_TILE_POINTS * sizeof *w->point_codes);
     w->members = omen_alloc(members * sizeof *w->members);
-    w->packed = omen_alloc_aligned(members * stride);
     w->bias = omen_alloc_aligned(members * sizeof *w->bias);
     w->scales = omen_alloc_aligned(members * sizeof *w->scales);
     w->norms = omen_alloc_aligned(members * sizeof *w->norms);
     w->dots = omen_alloc_aligned(OMEN_TILE_POINTS * members * sizeof *w->dots);
     w->distances = omen_alloc_aligned(members * sizeof *w->distances);
-    w->probes = omen_alloc_aligned((OMEN_ROW_LINKS + 1) * stride);
-    w->keys = omen_alloc((size_t)OMEN_BLOCK_POINTS * step->key_buffer * sizeof *w->keys);
     w->nearest = omen_alloc(OMEN_BLOCK_POINTS * sizeof *w->nearest);
-    w->cell_points = omen_alloc((size_t)OMEN_BLOCK_POINTS * step->probes * sizeof *w->cell_points);
-    if (w->codes == NULL || w->point_codes == NULL || w->members == NULL || w->packed == NULL ||
-        w->bias == NULL || w->scales == NULL || w->norms == NULL || w->dots == NULL ||
-        w->distances == NULL || w->probes == NULL || w->keys == NULL || w->nearest == NULL ||
-        w->cell_points == NULL)
+    if (w->codes == NULL || w->point_codes == NULL || w->members == NULL || w->bias == NULL ||
+        w->scales == NULL || w->norms == NULL || w->dots == NULL || w->distances == NULL ||
+        w->nearest == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
     return OMEN_OK;
 }
 
+/* Makes the buffers large enough for the collection, and forgets an earlier one's failure. They
+ * stay as large as the most demanding collection so far. */
+static omen_code fit_collection(struct omen_step *step, omen_error *err)
+{
+    const omen_collection *c = step->collection;
+    size_t stride = c->graph.stride;
+    uint32_t probes = c->settings.probes;
+    uint32_t keys = 4 * c->settings.candidates;
+
+    if (keys < 2 * probes) keys = 2 * probes;
+    if (keys < 2 * OMEN_TAKEOVER_CELLS) keys = 2 * OMEN_TAKEOVER_CELLS;
+    step->probes = probes;
+    step->key_buffer = keys;
+    for (uint32_t i = 0; i < step->worker_count; i++) {
+        step->workers[i].code = OMEN_OK;
+        step->workers[i].move_count = 0;
+    }
+    if (stride <= step->fit_stride && probes <= step->fit_probes && keys <= step->fit_keys)
+        return OMEN_OK;
+    if (stride < step->fit_stride) stride = step->fit_stride;
+    if (probes < step->fit_probes) probes = step->fit_probes;
+    if (keys < step->fit_keys) keys = step->fit_keys;
+    step->fit_stride = 0;     /* until all of them are there */
+    step->point_capacity = 0; /* routes hang on the probes, too */
+    for (uint32_t i = 0; i < step->worker_count; i++) {
+        struct omen_worker *w = &step->workers[i];
+
+        worker_unfit(w);
+        w->packed = omen_alloc_aligned(OMEN_CELL_SCAN_MAX * stride);
+        w->probes = omen_alloc_aligned((OMEN_ROW_LINKS + 1) * stride);
+        w->keys = omen_alloc((size_t)OMEN_BLOCK_POINTS * keys * sizeof *w->keys);
+        w->cell_points = omen_alloc((size_t)OMEN_BLOCK_POINTS * probes * sizeof *w->cell_points);
+        if (w->packed == NULL || w->probes == NULL || w->keys == NULL || w->cell_points == NULL)
+            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
+    }
+    step->fit_stride = stride;
+    step->fit_probes = probes;
+    step->fit_keys = keys;
+    return OMEN_OK;
+}
+
+static void worker_unfit(struct omen_worker *w)
+{
+    omen_free(w->packed);
+    omen_free(w->probes);
+    omen_free(w->keys);
+    omen_free(w->cell_points);
+    w->packed = w->probes = NULL;
+    w->keys = NULL;
+    w->cell_points = NULL;
+}
+
 static void worker_deinit(struct omen_worker *w)
 {
+    worker_unfit(w);
     omen_free(w->codes);
     omen_free(w->point_codes);
     omen_free(w->members);
-    omen_free(w->packed);
     omen_free(w->bias);
     omen_free(w->scales);
     omen_free(w->norms);
     omen_free(w->dots);
     omen_free(w->distances);
-    omen_free(w->probes);
-    omen_free(w->keys);
     omen_free(w->nearest);
     omen_free(w->cell_keys);
     omen_free(w->cell_list);
     omen_free(w->cell_begin);
-    omen_free(w->cell_points);
     omen_free(w->moves);
 }
 
@@ -226,7 +269,7 @@ static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error
     omen_free(step->route_counts);
     step->point_capacity = 0;
     step->points = omen_alloc(points * sizeof *step->points);
-    step->routes = omen_alloc((size_t)points * step->probes * sizeof *step->routes);
+    step->routes = omen_alloc((size_t)points * step->fit_probes * sizeof *step->routes);
     step->route_counts = omen_alloc(points * sizeof *step->route_counts);
     if (step->points == NULL || step->routes == NULL || step->route_counts == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an epoch of %u points", points);
@@ -248,25 +291,16 @@ static omen_code add_pivots(struct omen_step *step, omen_error *err)
 }
 
 /* Up to OMEN_SMALL_COLLECTION slots, all linked ones are candidates of all. */
-static omen_code collect_everything(struct omen_step *step, omen_error *err)
+static void collect_everything(struct omen_step *step)
 {
-    omen_collection *c = step->collection;
+    const struct omen_graph *graph = &step->collection->graph;
 
+    step->small = step->end_slot <= OMEN_SMALL_COLLECTION;
     step->everything_count = 0;
-    if (step->end_slot > OMEN_SMALL_COLLECTION) {
-        omen_free(step->everything);
-        step->everything = NULL;
-        return OMEN_OK;
-    }
-    if (step->everything == NULL)
-        step->everything = omen_alloc(OMEN_SMALL_COLLECTION * sizeof *step->everything);
-    if (step->everything == NULL)
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a list of %u slots", OMEN_SMALL_COLLECTION);
-    for (uint32_t s = 0; s < step->end_slot; s++) {
-        if (*omen_graph_home(&c->graph, s) != OMEN_CELL_NONE)
+    for (uint32_t s = 0; step->small && s < step->end_slot; s++) {
+        if (*omen_graph_home(graph, s) != OMEN_CELL_NONE)
             step->everything[step->everything_count++] = s;
     }
-    return OMEN_OK;
 }
 
 /* Two blocks for each thread, so that one that was held up leaves work to the others; the larger a

@@ -61,22 +61,28 @@ struct omen_worker {
 };
 
 struct omen_step {
-    omen_collection *collection;
+    /* Fixed. */
     omen_crew *crew;
     uint32_t shards;
-    uint32_t probes;     /* P */
-    uint32_t key_buffer; /* capacity of one point's buffer */
     uint32_t worker_count;
     struct omen_worker *workers;
 
+    /* What the buffers are large enough for. */
+    size_t fit_stride;
+    uint32_t fit_probes, fit_keys;
+
     /* Of the epoch in work, and the round of it. */
+    omen_collection *collection;
+    uint32_t probes;     /* P */
+    uint32_t key_buffer; /* capacity of one point's buffer */
     const struct omen_epoch *epoch;
     uint32_t first_slot, end_slot;
     uint32_t *points; /* slots to link, ascending */
     uint32_t point_count, point_capacity;
     uint32_t *routes; /* point_count x probes: cells, nearest first */
     uint32_t *route_counts;
-    uint32_t *everything; /* small collection: all linked slots; NULL: use cells */
+    bool small;           /* all linked slots are candidates, not those of cells */
+    uint32_t *everything; /* when small: all of them; OMEN_SMALL_COLLECTION */
     uint32_t everything_count;
     uint32_t old_pivots; /* pivots before this epoch */
     uint32_t *takeover;  /* new pivots x OMEN_TAKEOVER_CELLS: old cells, OMEN_CELL_NONE fills */
@@ -91,15 +97,17 @@ struct omen_step {
     _Atomic uint32_t next; /* work counter of the phase */
 };
 
-/* Owns: *out. Fails: OMEN_RESOURCE_EXHAUSTED. */
-OMEN_CHECKED omen_code omen_step_create(omen_collection *collection, omen_crew *crew,
-                                        uint32_t shards, struct omen_step **out, omen_error *err);
+/* One workspace serves all collections of an engine, one epoch at a time. Owns: *out. Borrows: crew
+ * until omen_step_destroy(). Fails: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_step_create(omen_crew *crew, uint32_t shards, struct omen_step **out,
+                                        omen_error *err);
 void omen_step_destroy(struct omen_step *step); /* NULL is allowed */
 
-/* Applies and publishes one epoch. Applier. Fails: OMEN_RESOURCE_EXHAUSTED; the collection must
- * then take no more epochs (nothing of this one was published). */
-OMEN_CHECKED omen_code omen_epoch_apply(omen_collection *collection, const struct omen_epoch *epoch,
-                                        omen_error *err);
+/* Applies and publishes one epoch. Applier; at start-up the opening thread. Fails:
+ * OMEN_RESOURCE_EXHAUSTED; the collection must then take no more epochs (nothing of this one was
+ * published). */
+OMEN_CHECKED omen_code omen_epoch_apply(struct omen_step *step, omen_collection *collection,
+                                        const struct omen_epoch *epoch, omen_error *err);
 
 /* The phases; see pivots.c, route.c, propose.c, link.c. Each runs on the whole crew. */
 OMEN_CHECKED omen_code omen_step_take_over(struct omen_step *step, omen_error *err);

@@ -467,7 +467,7 @@ static void *apply_main(void *arg)
         if (close_due(c)) list_log(ingest, c);
         (void)pthread_mutex_unlock(&ingest->mutex);
 
-        if (!skip) code = omen_epoch_apply(c, epoch, &err);
+        if (!skip) code = omen_epoch_apply(ingest->engine->step, c, epoch, &err);
         if (code != OMEN_OK) fail_collection(c, code, &err);
         tell_receipts(c, epoch);
 

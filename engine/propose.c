@@ -54,7 +54,7 @@ static void propose_blocks(void *context, uint32_t worker)
                                                   .keep = step->collection->settings.candidates,
                                                   .capacity = step->key_buffer,
                                                   .threshold = INFINITY};
-        if (step->everything != NULL) {
+        if (step->small) {
             scan_everything(step, w, first, count);
         } else {
             group_by_cell(step, w, first, count);
