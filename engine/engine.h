@@ -274,7 +274,7 @@ struct omen_hit {
 struct omen_query_result {
     struct omen_hit *hits; /* ascending by (distance, id); lives with the search */
     uint32_t hit_count;
-    uint32_t visited; /* points whose distance was computed */
+    uint32_t visited; /* distances computed: to pivots, then to points (a pivot may count twice) */
     uint32_t ef;      /* as used; 0 when exact */
     bool exact;
     enum omen_shortfall shortfall;
