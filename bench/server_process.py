@@ -51,7 +51,7 @@ class ServerProcess:
         self.data_dir = directory / "data"
         self.log_path = directory / "server.log"
         self._command = [str(binary), "--data-dir", str(self.data_dir), "--grpc-host", "127.0.0.1",
-                         "--grpc-port", str(self.port), *flags]
+                         "--grpc-port", str(self.port), "--http-port", "off", *flags]
         self._kept = False
         self._process: subprocess.Popen[bytes]
         self.start()

@@ -18,6 +18,9 @@ TESTED = {"kernels": "kernels", "engine": "engine", "durability": "engine", "ser
 ADAPTERS = re.compile(r"((decode|reply)(_\w+)?|wire|health|reflection)\.[ch]")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.M)
 GENERATED = re.compile(r"\.pb(-c)?\.h$|^pb(_\w+)?\.h$|^(google/)?protobuf-c/")
+# Foreign libraries of which each belongs to one file of service/.
+ONE_DOOR = {"libmicrohttpd": re.compile(r"^microhttpd\.h$"),
+            "cJSON": re.compile(r"^(cjson/)?cJSON\.h$")}
 GRPC = re.compile(r"^grpc(\+\+|pp)?/(?!.*\.pb(-c)?\.h$)")
 SOCKETS = re.compile(r"^(sys/socket|sys/un|netdb|arpa/inet|netinet/\w+)\.h$")
 # The kernels are pure functions: no files, no threads, no allocation.
@@ -76,6 +79,16 @@ def check_grpc_door(root):
         yield f"gRPC's headers belong to one file of service/, not to {names}"
 
 
+def check_one_door(root):
+    for library, header in ONE_DOOR.items():
+        users = [path.relative_to(root) for folder in ORDER
+                 for path in sources(root, folder, ["*.c", "*.h"])
+                 if any(header.match(name) for _, name in includes(path))]
+        if len(users) > 1 or any(user.parts[0] != "service" for user in users):
+            names = ", ".join(str(user) for user in sorted(users))
+            yield f"{library}'s header belongs to one file of service/, not to {names}"
+
+
 def check_listed(root):
     """A file that no list names is neither built nor tested, and nobody notices."""
     for folder in [*ORDER, "proto", "tests", "bench"]:
@@ -113,6 +126,7 @@ def check(root):
     for path in sources(root, "bench", ["*.c", "*.h"]):
         bad += check_direction(root, path, "service", None)
     bad += check_grpc_door(root)
+    bad += check_one_door(root)
     bad += check_listed(root)
     return bad
 

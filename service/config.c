@@ -17,8 +17,9 @@
 
 #define ENVIRONMENT_PREFIX "OMENDB_"
 #define NAME_BYTES         64u
+#define OFF                "off" /* instead of a port */
 
-enum kind { TEXT, NUMBER, TIER };
+enum kind { TEXT, NUMBER, PORT_OR_OFF, TIER };
 
 struct setting {
     const char *key; /* as in a file */
@@ -38,6 +39,10 @@ static const struct setting settings[] = {
      "address to listen on; there is no authentication yet, so think before you open it"},
     {"grpc_port", NUMBER, AT(grpc_port), 0, 65535, "7420",
      "port to listen on; 0 takes a free one, which the log names"},
+    {"http_host", TEXT, AT(http_host), 0, 0, "127.0.0.1",
+     "address of the HTTP port: probes, metrics, JSON; no authentication there either"},
+    {"http_port", PORT_OR_OFF, AT(http_port), 0, 65535, "7421",
+     "port of probes, metrics and JSON; 0 takes a free one, off opens none"},
     {"ingest_threads", NUMBER, AT(ingest_threads), 0, OMEN_THREADS_MAX, "0",
      "threads that build graphs; 0: one for each CPU"},
     {"search_threads", NUMBER, AT(search_threads), 0, OMEN_THREADS_MAX, "0",
@@ -118,19 +123,29 @@ omen_code omen_config_set(struct omen_config *config, const char *key, const cha
                      "unknown setting \"%.64s\" (from %s); --help lists them", key, origin);
 }
 
+static bool is_number(const struct setting *setting)
+{
+    return setting->kind == NUMBER || setting->kind == PORT_OR_OFF;
+}
+
 static omen_code set_number(struct omen_config *config, const struct setting *setting,
                             const char *value, const char *origin, omen_error *err)
 {
     char *end = NULL;
     unsigned long long number = 0;
 
+    if (setting->kind == PORT_OR_OFF && strcmp(value, OFF) == 0) {
+        *number_of(config, setting) = OMEN_CONFIG_PORT_OFF;
+        return OMEN_OK;
+    }
     errno = 0;
     if (isdigit((unsigned char)value[0])) number = strtoull(value, &end, 10);
     if (end == NULL || *end != '\0' || errno != 0 || number < setting->min || number > setting->max)
         return omen_fail(err, OMEN_INVALID_ARGUMENT,
                          "%s is \"%.64s\" (from %s), it must be a number from %" PRIu32
-                         " to %" PRIu32,
-                         setting->key, value, origin, setting->min, setting->max);
+                         " to %" PRIu32 "%s",
+                         setting->key, value, origin, setting->min, setting->max,
+                         setting->kind == PORT_OR_OFF ? " or " OFF : "");
     *number_of(config, setting) = (uint32_t)number;
     return OMEN_OK;
 }
@@ -138,7 +153,7 @@ static omen_code set_number(struct omen_config *config, const struct setting *se
 static omen_code set_value(struct omen_config *config, const struct setting *setting,
                            const char *value, const char *origin, omen_error *err)
 {
-    if (setting->kind == NUMBER) {
+    if (is_number(setting)) {
         omen_code code = set_number(config, setting, value, origin, err);
         if (code != OMEN_OK) return code;
     } else if (strlen(value) >= OMEN_CONFIG_TEXT_BYTES) {
@@ -250,7 +265,7 @@ void omen_config_print_help(FILE *out)
 
         spell(setting->key, "--", name);
         (void)fprintf(out, "  %-32s %s", name, setting->help);
-        if (setting->kind == NUMBER)
+        if (is_number(setting))
             (void)fprintf(out, " (%" PRIu32 "..%" PRIu32 ", default %s)", setting->min,
                           setting->max, setting->fallback);
         else if (setting->kind == TIER)
@@ -276,7 +291,9 @@ void omen_config_print(const struct omen_config *config, FILE *out)
     (void)fprintf(out, "# omendb-server " OMEN_VERSION "\n");
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         (void)fprintf(out, "%s: ", settings[i].key);
-        if (settings[i].kind == NUMBER) {
+        if (is_number(&settings[i]) && *number_of(&copy, &settings[i]) == OMEN_CONFIG_PORT_OFF) {
+            (void)fprintf(out, OFF);
+        } else if (is_number(&settings[i])) {
             (void)fprintf(out, "%" PRIu32, *number_of(&copy, &settings[i]));
         } else {
             (void)fputc('"', out);

@@ -17,6 +17,8 @@
 #define OMEN_CONFIG_TEXT_BYTES   1024u
 #define OMEN_CONFIG_ORIGIN_BYTES 320u
 
+#define OMEN_CONFIG_PORT_OFF UINT32_MAX /* "off" */
+
 enum omen_config_action {
     OMEN_CONFIG_RUN,
     OMEN_CONFIG_SHOW_HELP,
@@ -29,8 +31,10 @@ struct omen_config {
 
     char data_dir[OMEN_CONFIG_TEXT_BYTES];
     char grpc_host[OMEN_CONFIG_TEXT_BYTES];
+    char http_host[OMEN_CONFIG_TEXT_BYTES];
     char simd[OMEN_CONFIG_TEXT_BYTES]; /* empty: the CPU's highest */
     uint32_t grpc_port;                /* 0: any free one */
+    uint32_t http_port;                /* 0: any free one; OMEN_CONFIG_PORT_OFF: none */
     uint32_t ingest_threads;           /* 0: one for each CPU */
     uint32_t search_threads;           /* 0: one for each CPU */
     uint32_t shards;                   /* 0: four for each ingest thread */

@@ -31,6 +31,7 @@ struct omen_insert_request {
     struct omen_insert_open open; /* of OMEN_INSERT_OPEN */
     uint64_t seq;                 /* of OMEN_INSERT_CHUNK */
     omen_chunk *chunk;            /* of OMEN_INSERT_CHUNK; yours */
+    uint32_t points;              /* of the chunk, refused ones included */
 };
 
 /* The stream that the message belongs to; `stream` is NULL until it was opened. */
@@ -44,6 +45,9 @@ struct omen_insert_target {
  *        OMEN_RESOURCE_EXHAUSTED. */
 omen_code omen_decode_insert(const omen_message *message, const struct omen_insert_target *target,
                              struct omen_insert_request *out, struct omen_fault *fault);
+
+/* The most points of dimension `dim` whose record is within the limit. */
+uint32_t omen_chunk_points_max(uint32_t dim);
 
 /* ---- Search ------------------------------------------------------------------------------- */
 
@@ -61,6 +65,11 @@ struct omen_search_request {
 omen_code omen_decode_search(const omen_message *message, struct omen_search_request *out,
                              struct omen_fault *fault);
 
+/* Holds the limits of k and ef against the request, which has so many queries, and sets its count.
+ * Fails: OMEN_INVALID_ARGUMENT BAD_NAME, BAD_LIMIT, TOO_LARGE. */
+omen_code omen_search_request_check(struct omen_search_request *request, uint64_t queries,
+                                    struct omen_fault *fault);
+
 /* Reads the vectors of a message that omen_decode_search() has accepted: into as many rows of `dim`
  * floats as it counted.
  * Fails: OMEN_INVALID_ARGUMENT DIMENSION_MISMATCH. */
@@ -75,6 +84,9 @@ struct omen_create_request {
 };
 omen_code omen_decode_create(const omen_message *message, struct omen_create_request *out,
                              struct omen_fault *fault);
+
+/* A metric by its number. Fails: OMEN_INVALID_ARGUMENT BAD_METRIC. */
+omen_code omen_metric_check(int64_t metric, omen_metric *out, struct omen_fault *fault);
 
 struct omen_get_request {
     char name[OMEN_REQUEST_NAME_BYTES];

@@ -5,6 +5,7 @@
  */
 #include "service/decode.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,17 @@ uint8_t *omen_message_flatten(const omen_message *message)
     return bytes;
 }
 
+omen_code omen_metric_check(int64_t metric, omen_metric *out, struct omen_fault *fault)
+{
+    if (metric < OMEN_METRIC_L2 || metric > OMEN_METRIC_INNER_PRODUCT)
+        return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_METRIC", "config.metric",
+                              "config.metric is %" PRId64 ", it must be 1 (L2), 2 (cosine) or 3 "
+                              "(inner product)",
+                              metric);
+    *out = (omen_metric)metric;
+    return OMEN_OK;
+}
+
 omen_code omen_decode_create(const omen_message *message, struct omen_create_request *out,
                              struct omen_fault *fault)
 {
@@ -63,18 +75,9 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
     copy_name(out->name, request->name);
     const Omendb__V1__CollectionConfig *config = request->config;
     if (config == NULL) {
-        (void)omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "config",
-                             "config is missing: it must give dim, %u to %u, and metric",
-                             OMEN_DIM_MIN, OMEN_DIM_MAX);
-    } else if (config->metric < OMENDB__V1__METRIC__METRIC_L2 ||
-               config->metric > OMENDB__V1__METRIC__METRIC_INNER_PRODUCT) {
-        (void)omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_METRIC", "config.metric",
-                             "config.metric is %d, it must be 1 (L2), 2 (cosine) or 3 (inner "
-                             "product)",
-                             (int)config->metric);
-    } else {
+        (void)omen_fault_no_config(fault);
+    } else if (omen_metric_check(config->metric, &out->settings.metric, fault) == OMEN_OK) {
         out->settings.dim = config->dim;
-        out->settings.metric = (omen_metric)config->metric;
         out->settings.links = config->links;
         out->settings.candidates = config->candidates;
         out->settings.probes = config->probes;

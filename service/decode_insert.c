@@ -81,6 +81,7 @@ omen_code omen_decode_insert(const omen_message *message, const struct omen_inse
             ok = omen_wire_skip(&stream, &field);
         }
     }
+    out->points = decoder.index;
     if (!ok || field.broken)
         fault_broken(fault, &stream, total);
     else if (bodies == 0)
@@ -177,9 +178,9 @@ static bool decode_open(pb_istream_t *stream, struct omen_insert_open *open,
 
 /* ---- Chunk -------------------------------------------------------------------------------- */
 
-/* The most points whose record is within the limit. The record grows evenly with every four of
- * them, because their indexes are padded to 8 bytes. */
-static uint32_t points_of_record(uint32_t dim)
+/* See decode.h. The record grows evenly with every four points, because their indexes are padded
+ * to 8 bytes. */
+uint32_t omen_chunk_points_max(uint32_t dim)
 {
     size_t empty = omen_chunk_record_bytes(0, dim);
     size_t four = omen_chunk_record_bytes(4, dim) - empty;
@@ -200,7 +201,7 @@ static bool create_chunk(struct chunk_decoder *decoder, size_t message_bytes)
                              "the first message of a stream must be open, this one is chunk");
         return false;
     }
-    decoder->points_max = points_of_record(target->dim);
+    decoder->points_max = omen_chunk_points_max(target->dim);
     size_t rows = message_bytes / (target->dim * sizeof(float)) + 1;
     if (rows > decoder->points_max) rows = decoder->points_max;
     decoder->fault->code = omen_chunk_create(target->stream, (uint32_t)rows, &decoder->out->chunk,

@@ -29,7 +29,6 @@ struct queries_reader {
 static bool scan_field(pb_istream_t *stream, const struct omen_field *field, struct scan *scan);
 static bool scan_options(pb_istream_t *stream, struct omen_search_request *out);
 static bool scan_columns(pb_istream_t *stream, struct scan *scan);
-static omen_code check_limits(const struct scan *scan);
 static bool read_query(pb_istream_t *stream, struct queries_reader *reader);
 static bool read_columns(pb_istream_t *stream, struct queries_reader *reader);
 
@@ -59,7 +58,7 @@ omen_code omen_decode_search(const omen_message *message, struct omen_search_req
         fault_broken(fault, &stream, total);
         return fault->code;
     }
-    return check_limits(&scan);
+    return omen_search_request_check(out, scan.queries, fault);
 }
 
 static bool scan_field(pb_istream_t *stream, const struct omen_field *field, struct scan *scan)
@@ -165,11 +164,9 @@ static bool scan_columns(pb_istream_t *stream, struct scan *scan)
     return true;
 }
 
-static omen_code check_limits(const struct scan *scan)
+omen_code omen_search_request_check(struct omen_search_request *out, uint64_t queries,
+                                    struct omen_fault *fault)
 {
-    struct omen_search_request *out = scan->out;
-    struct omen_fault *fault = scan->fault;
-
     if (out->collection[0] == '\0')
         return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_NAME", "collection",
                               "collection is empty: it must name one, in 1 to %u bytes",
@@ -180,14 +177,14 @@ static omen_code check_limits(const struct scan *scan)
     if (out->ef > OMEN_EF_MAX)
         return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "options.ef",
                               "options.ef is %u, the limit is %u", out->ef, OMEN_EF_MAX);
-    if (scan->queries == 0)
+    if (queries == 0)
         return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "queries",
                               "there are 0 queries, it must be 1 to %u", OMEN_SEARCH_QUERIES_MAX);
-    if (scan->queries > OMEN_SEARCH_QUERIES_MAX)
+    if (queries > OMEN_SEARCH_QUERIES_MAX)
         return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "TOO_LARGE", "queries",
-                              "there are %" PRIu64 " queries, the limit is %u", scan->queries,
+                              "there are %" PRIu64 " queries, the limit is %u", queries,
                               OMEN_SEARCH_QUERIES_MAX);
-    out->count = (uint32_t)scan->queries;
+    out->count = (uint32_t)queries;
     return OMEN_OK;
 }
 
@@ -223,7 +220,6 @@ omen_code omen_decode_queries(const omen_message *message, uint32_t dim, float *
 static bool read_query(pb_istream_t *stream, struct queries_reader *reader)
 {
     struct omen_wire_vector vector = {.dim = reader->dim};
-    char name[OMEN_FIELD_MAX];
     struct omen_field field;
     bool ok = true;
 
@@ -239,10 +235,8 @@ static bool read_query(pb_istream_t *stream, struct queries_reader *reader)
     }
     if (!ok || field.broken) return false;
     if (vector.components != reader->dim) {
-        (void)snprintf(name, sizeof name, "queries[%u].vector", reader->index);
-        (void)omen_fault_set(reader->fault, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH", name,
-                             "%s has %" PRIu64 " components, the collection has %u", name,
-                             vector.components, reader->dim);
+        (void)omen_fault_query_dimension(reader->fault, reader->index, vector.components,
+                                         reader->dim);
         return false;
     }
     reader->index++;

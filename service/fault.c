@@ -1,6 +1,7 @@
 /* fault.c - see fault.h. */
 #include "service/fault.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -18,10 +19,38 @@ omen_code omen_fault_set(struct omen_fault *fault, omen_code code, const char *r
     return code;
 }
 
+omen_code omen_fault_draining(struct omen_fault *fault)
+{
+    return omen_fault_set(fault, OMEN_UNAVAILABLE, "DRAINING", NULL,
+                          "the server shuts down and takes no new streams: try another");
+}
+
+omen_code omen_fault_no_config(struct omen_fault *fault)
+{
+    return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "config",
+                          "config is missing: it must give dim, %u to %u, and metric", OMEN_DIM_MIN,
+                          OMEN_DIM_MAX);
+}
+
+omen_code omen_fault_query_dimension(struct omen_fault *fault, uint32_t index, uint64_t components,
+                                     uint32_t dim)
+{
+    char name[OMEN_FIELD_MAX];
+
+    (void)snprintf(name, sizeof name, "queries[%u].vector", index);
+    return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH", name,
+                          "%s has %" PRIu64 " components, the collection has %u", name, components,
+                          dim);
+}
+
 const char *omen_fault_reason(const struct omen_fault *fault)
 {
-    if (fault->error.reason[0] != '\0') return fault->error.reason;
-    switch (fault->code) {
+    return fault->error.reason[0] != '\0' ? fault->error.reason : omen_code_name(fault->code);
+}
+
+const char *omen_code_name(omen_code code)
+{
+    switch (code) {
 #define X(name, value)                                                                             \
     case name:                                                                                     \
         return #name + sizeof "OMEN";
@@ -29,4 +58,45 @@ const char *omen_fault_reason(const struct omen_fault *fault)
 #undef X
     }
     return "UNKNOWN";
+}
+
+/* ---- texts that clients can read ----------------------------------------------------------- */
+
+/* The length of the character that starts at `text`, 0 if there is no valid one. Overlong forms,
+ * surrogates and what lies beyond U+10FFFF are not told apart from characters by the lead byte
+ * alone, so the second byte's range is checked too. */
+static size_t character_bytes(const unsigned char *text)
+{
+    unsigned char lead = text[0];
+    unsigned char low = 0x80;
+    unsigned char high = 0xbf;
+    size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+
+    if (lead < 0x80) return 1;
+    if (lead < 0xc2 || lead > 0xf4) return 0;
+    if (lead == 0xe0) low = 0xa0;
+    if (lead == 0xed) high = 0x9f;
+    if (lead == 0xf0) low = 0x90;
+    if (lead == 0xf4) high = 0x8f;
+    if (text[1] < low || text[1] > high) return 0;
+    for (size_t i = 2; i < length; i++)
+        if (text[i] < 0x80 || text[i] > 0xbf) return 0;
+    return length;
+}
+
+/* Puts '?' in the place of every byte that belongs to no character. */
+static void make_utf8(char *text)
+{
+    while (*text != '\0') {
+        size_t length = character_bytes((const unsigned char *)text);
+
+        if (length == 0) *text = '?';
+        text += length == 0 ? 1 : length;
+    }
+}
+
+void omen_fault_make_utf8(struct omen_fault *fault)
+{
+    make_utf8(fault->error.message);
+    make_utf8(fault->field);
 }

@@ -92,6 +92,7 @@ static int serve(const struct omen_config *config, const sigset_t *signals)
     omen_logline_add(&line, "version", "%s", OMEN_VERSION);
     omen_logline_add(&line, "host", "%s", config->grpc_host);
     omen_logline_add(&line, "port", "%u", (unsigned)omen_service_port(service));
+    omen_logline_add(&line, "http_port", "%u", (unsigned)omen_service_http_port(service));
     omen_logline_add(&line, "data_dir", "%s", config->data_dir);
     omen_logline_write(&line);
     if (pthread_create(&loading.thread, NULL, open_engine, &loading) != 0) {
@@ -122,6 +123,7 @@ static int wait_and_stop(struct loading *loading, omen_service *service, const s
     omen_logline_init(&line, OMEN_EVENT_INFO, "serving");
     omen_logline_add(&line, "version", "%s", OMEN_VERSION);
     omen_logline_add(&line, "port", "%u", (unsigned)omen_service_port(service));
+    omen_logline_add(&line, "http_port", "%u", (unsigned)omen_service_http_port(service));
     omen_logline_add(&line, "kernels", "%s", omen_isas_top(omen_cpu_isas() & allowed));
     omen_logline_write(&line);
 

@@ -16,6 +16,16 @@ extern const struct omen_method omen_method_reflection; /* reflection.c */
 extern const struct omen_method omen_method_reflection_v1alpha;
 extern const struct omen_method omen_method_unknown; /* service.c: every other path */
 
+/* ---- for both front ends (methods_collection.c) -------------------------------------------- */
+
+#define OMEN_GRAPH_HASH_BYTES 17u /* hex and a NUL */
+
+/* A collection as it is now. `graph_hash` has OMEN_GRAPH_HASH_BYTES, or is NULL: hashing takes
+ * seconds for millions of points. Threads: the workers. Fails: OMEN_NOT_FOUND. */
+OMEN_CHECKED omen_code omen_collection_look_up(omen_engine *engine, const char *name,
+                                               char *graph_hash, struct omen_collection_info *info,
+                                               omen_error *err);
+
 /* ---- the open insert streams of a server (methods_insert.c) -------------------------------- */
 
 struct omen_inserts *omen_inserts_create(void); /* NULL without memory */

@@ -82,21 +82,32 @@ const struct omen_method omen_method_create_collection = {
 
 /* ---- GetCollection ------------------------------------------------------------------------ */
 
+omen_code omen_collection_look_up(omen_engine *engine, const char *name, char *graph_hash,
+                                  struct omen_collection_info *info, omen_error *err)
+{
+    omen_collection *collection = NULL;
+    omen_code code = omen_collection_acquire(engine, name, &collection, err);
+
+    if (code != OMEN_OK) return code;
+    if (graph_hash != NULL)
+        (void)snprintf(graph_hash, OMEN_GRAPH_HASH_BYTES, "%016" PRIx64,
+                       omen_collection_graph_hash(collection));
+    omen_collection_get_info(collection, info);
+    omen_collection_release(collection);
+    return OMEN_OK;
+}
+
 static omen_code get(omen_engine *engine, const omen_message *request, struct omen_payload *reply,
                      struct omen_fault *fault)
 {
     struct omen_get_request get_request;
     struct omen_collection_info info;
-    omen_collection *collection = NULL;
-    char hash[32] = "";
+    char hash[OMEN_GRAPH_HASH_BYTES] = "";
 
     if (omen_decode_get(request, &get_request, fault) != OMEN_OK) return fault->code;
-    omen_code code = omen_collection_acquire(engine, get_request.name, &collection, &fault->error);
+    omen_code code = omen_collection_look_up(
+        engine, get_request.name, get_request.with_graph_hash ? hash : NULL, &info, &fault->error);
     if (code != OMEN_OK) return code;
-    if (get_request.with_graph_hash)
-        (void)snprintf(hash, sizeof hash, "%016" PRIx64, omen_collection_graph_hash(collection));
-    omen_collection_get_info(collection, &info);
-    omen_collection_release(collection);
     *reply = omen_reply_collections(OMEN_REPLY_GET, &info, 1, hash);
     return OMEN_OK;
 }

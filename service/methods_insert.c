@@ -27,6 +27,7 @@
 
 #include "service/decode.h"
 #include "service/log.h"
+#include "service/metrics.h"
 #include "service/reply.h"
 #include "service/service.h"
 
@@ -78,6 +79,11 @@ static void end(struct insert *insert, const struct omen_fault *fault);
 static void fail(struct insert *insert, const struct omen_fault *fault);
 static void on_engine_event(void *user);
 
+static struct omen_metrics *metrics_of(const struct insert *insert)
+{
+    return omen_service_metrics(omen_call_context(insert->call));
+}
+
 /* ---- events of the call, on the poller ---------------------------------------------------- */
 
 static void start(omen_call *call, omen_message *request)
@@ -107,8 +113,7 @@ static void start(omen_call *call, omen_message *request)
     (void)pthread_mutex_unlock(&all->lock);
 
     if (refused)
-        (void)omen_fault_set(&fault, OMEN_UNAVAILABLE, "DRAINING", NULL,
-                             "the server shuts down and takes no new streams: try another");
+        (void)omen_fault_draining(&fault);
     else
         (void)omen_service_engine(omen_call_context(call), &fault); /* or the fault LOADING */
     if (fault.code != OMEN_OK) {
@@ -166,6 +171,7 @@ static void closed(omen_call *call)
     (void)pthread_mutex_lock(&insert->lock);
     insert->ended = true;
     (void)pthread_mutex_unlock(&insert->lock);
+    if (insert->stream != NULL) omen_metrics_close_stream(metrics_of(insert));
     omen_stream_close(insert->stream); /* without the lock: an event may be waiting for it */
     omen_collection_release(insert->collection);
 
@@ -208,7 +214,10 @@ static void take_message(struct insert *insert, const omen_message *message)
         return;
     case OMEN_INSERT_CHUNK:
         fault.code = omen_stream_push(insert->stream, request.seq, request.chunk, &fault.error);
-        if (fault.code != OMEN_OK) fail(insert, &fault);
+        if (fault.code != OMEN_OK)
+            fail(insert, &fault);
+        else
+            omen_metrics_count_chunk(metrics_of(insert), request.points);
         return;
     case OMEN_INSERT_FLUSH:
         if (insert->stream == NULL) {
@@ -254,6 +263,7 @@ static void open_stream(struct insert *insert, const struct omen_insert_open *op
     (void)pthread_mutex_lock(&insert->lock);
     insert->stream = stream;
     (void)pthread_mutex_unlock(&insert->lock);
+    omen_metrics_open_stream(metrics_of(insert));
 }
 
 /* ---- what happens next -------------------------------------------------------------------- */
@@ -333,6 +343,7 @@ static void write_ack(struct insert *insert, const struct omen_stream_state *sta
     };
     ack.error_count =
         omen_stream_take_errors(insert->stream, errors, ACK_ERRORS_MAX, &ack.errors_complete_seq);
+    omen_metrics_count_item_errors(metrics_of(insert), ack.error_count);
     insert->ack_wanted = ack.error_count == ACK_ERRORS_MAX;
     insert->durable_told = ack.durable_seq;
     insert->searchable_told = ack.searchable_seq;

@@ -10,23 +10,19 @@
 #include <stdlib.h>
 
 #include "service/decode.h"
+#include "service/metrics.h"
 #include "service/reply.h"
+#include "service/search_run.h"
 #include "service/service.h"
-
-#define ROW_ALIGN 64u
 
 struct search_call {
     omen_call *call;
-    omen_collection *collection;
-    float *queries;
     bool columns; /* how the results are laid out */
-    struct omen_search search;
+    struct omen_search_run run;
 };
 
 static omen_code submit(struct search_call *state, const omen_message *request,
                         struct omen_fault *fault);
-static omen_code read_queries(struct search_call *state, const omen_message *request,
-                              uint32_t count, struct omen_fault *fault);
 static void search_done(struct omen_search *search);
 static void destroy(struct search_call *state);
 
@@ -54,41 +50,18 @@ const struct omen_method omen_method_search = {.path = "/omendb.v1.VectorService
 static omen_code submit(struct search_call *state, const omen_message *request,
                         struct omen_fault *fault)
 {
-    struct omen_search *search = &state->search;
     struct omen_search_request wanted;
     omen_engine *engine = omen_service_engine(omen_call_context(state->call), fault);
 
     if (engine == NULL) return fault->code;
     if (omen_decode_search(request, &wanted, fault) != OMEN_OK) return fault->code;
-    omen_code code =
-        omen_collection_acquire(engine, wanted.collection, &state->collection, &fault->error);
-    if (code != OMEN_OK) return code;
-    code = read_queries(state, request, wanted.count, fault);
-    if (code != OMEN_OK) return code;
-
     state->columns = wanted.columns;
-    search->collection = state->collection;
-    search->queries = state->queries;
-    search->count = wanted.count;
-    search->k = wanted.k;
-    search->ef = wanted.ef;
-    search->exact = wanted.exact;
-    search->done = search_done;
-    search->user = state;
-    return omen_search_submit(search, &fault->error);
-}
-
-static omen_code read_queries(struct search_call *state, const omen_message *request,
-                              uint32_t count, struct omen_fault *fault)
-{
-    uint32_t dim = omen_collection_dim(state->collection);
-    size_t bytes = (size_t)count * dim * sizeof(float);
-
-    state->queries = aligned_alloc(ROW_ALIGN, (bytes + ROW_ALIGN - 1) / ROW_ALIGN * ROW_ALIGN);
-    if (state->queries == NULL)
-        return omen_fault_set(fault, OMEN_RESOURCE_EXHAUSTED, "MEMORY_BUDGET", NULL,
-                              "no memory for %u queries of dimension %u", count, dim);
-    return omen_decode_queries(request, dim, state->queries, fault);
+    omen_code code = omen_search_run_init(&state->run, engine, &wanted, fault);
+    if (code != OMEN_OK) return code;
+    code = omen_decode_queries(request, omen_collection_dim(state->run.collection),
+                               state->run.queries, fault);
+    if (code != OMEN_OK) return code;
+    return omen_search_run_submit(&state->run, search_done, state, fault);
 }
 
 /* On a search thread. */
@@ -97,6 +70,8 @@ static void search_done(struct omen_search *search)
     struct search_call *state = search->user;
     struct omen_fault fault = {.code = search->code, .error = search->error};
 
+    if (fault.code == OMEN_OK)
+        omen_metrics_count_search(omen_service_metrics(omen_call_context(state->call)), search);
     if (omen_call_cancelled(state->call))
         (void)omen_fault_set(&fault, OMEN_CANCELLED, "CANCELLED", NULL, "nobody waits any more");
     if (fault.code != OMEN_OK)
@@ -109,8 +84,6 @@ static void search_done(struct omen_search *search)
 static void destroy(struct search_call *state)
 {
     if (state == NULL) return;
-    omen_search_deinit(&state->search);
-    omen_collection_release(state->collection);
-    free(state->queries);
+    omen_search_run_deinit(&state->run);
     free(state);
 }

@@ -15,7 +15,6 @@
 #define DOMAIN      "omendb"
 #define TYPE_PREFIX "type.googleapis.com/"
 
-static void make_utf8(char *text);
 static struct omen_payload encode_details(const struct omen_fault *fault);
 static struct omen_payload pack_status(const struct omen_fault *fault, size_t count,
                                        const ProtobufCMessage *const *details);
@@ -24,8 +23,7 @@ void omen_reply_fault(omen_call *call, const struct omen_fault *fault)
 {
     struct omen_fault clean = *fault;
 
-    make_utf8(clean.error.message);
-    make_utf8(clean.field);
+    omen_fault_make_utf8(&clean);
     omen_call_finish(call, clean.code, clean.error.message, encode_details(&clean));
 }
 
@@ -93,37 +91,4 @@ static struct omen_payload pack_status(const struct omen_fault *fault, size_t co
     payload.data = malloc(google__rpc__status__get_packed_size(&status));
     if (payload.data != NULL) payload.bytes = google__rpc__status__pack(&status, payload.data);
     return payload;
-}
-
-/* The length of the character that starts at `text`, 0 if there is no valid one. Overlong forms,
- * surrogates and what lies beyond U+10FFFF are not told apart from characters by the lead byte
- * alone, so the second byte's range is checked too. */
-static size_t character_bytes(const unsigned char *text)
-{
-    unsigned char lead = text[0];
-    unsigned char low = 0x80;
-    unsigned char high = 0xbf;
-    size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
-
-    if (lead < 0x80) return 1;
-    if (lead < 0xc2 || lead > 0xf4) return 0;
-    if (lead == 0xe0) low = 0xa0;
-    if (lead == 0xed) high = 0x9f;
-    if (lead == 0xf0) low = 0x90;
-    if (lead == 0xf4) high = 0x8f;
-    if (text[1] < low || text[1] > high) return 0;
-    for (size_t i = 2; i < length; i++)
-        if (text[i] < 0x80 || text[i] > 0xbf) return 0;
-    return length;
-}
-
-/* Puts '?' in the place of every byte that belongs to no character. */
-static void make_utf8(char *text)
-{
-    while (*text != '\0') {
-        size_t length = character_bytes((const unsigned char *)text);
-
-        if (length == 0) *text = '?';
-        text += length == 0 ? 1 : length;
-    }
 }

@@ -6,8 +6,11 @@
 #include <time.h>
 
 #include "service/health.h"
+#include "service/http_listener.h"
+#include "service/http_methods.h"
 #include "service/listener.h"
 #include "service/methods.h"
+#include "service/metrics.h"
 #include "service/reflection.h"
 #include "service/reply.h"
 #include "service/workers.h"
@@ -19,9 +22,14 @@ struct omen_service {
     struct omen_reflection *reflection;
     struct omen_inserts *inserts;
     omen_listener *listener;
+    struct omen_workers *http_workers; /* NULL, like the next, without an HTTP port */
+    omen_http_listener *http;
 
     /* Written once by the main thread (release), read by every method (acquire). */
     _Atomic(omen_engine *) engine;
+    _Atomic bool draining;
+
+    struct omen_metrics metrics; /* any thread */
 };
 
 static const struct omen_method *const methods[] = {
@@ -36,6 +44,22 @@ static const struct omen_method *const methods[] = {
     &omen_method_reflection,
     &omen_method_reflection_v1alpha,
 };
+
+static omen_code open_http(omen_service *service, const struct omen_config *config, omen_error *err)
+{
+    struct omen_http_options options = {
+        .host = config->http_host,
+        .port = (uint16_t)config->http_port,
+        .handle = omen_http_route,
+        .context = service,
+    };
+
+    if (config->http_port == OMEN_CONFIG_PORT_OFF) return OMEN_OK;
+    service->http_workers = omen_workers_create();
+    if (service->http_workers == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory or threads to start");
+    return omen_http_listener_open(&options, &service->http, err);
+}
 
 omen_code omen_service_open(const struct omen_config *config, omen_service **out, omen_error *err)
 {
@@ -62,6 +86,7 @@ omen_code omen_service_open(const struct omen_config *config, omen_service **out
         code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory or threads to start");
     else
         code = omen_listener_open(&options, &service->listener, err);
+    if (code == OMEN_OK) code = open_http(service, config, err);
     if (code != OMEN_OK) {
         omen_service_close(service);
         return code;
@@ -73,6 +98,11 @@ omen_code omen_service_open(const struct omen_config *config, omen_service **out
 uint16_t omen_service_port(const omen_service *service)
 {
     return omen_listener_port(service->listener);
+}
+
+uint16_t omen_service_http_port(const omen_service *service)
+{
+    return service->http == NULL ? 0 : omen_http_listener_port(service->http);
 }
 
 void omen_service_serve(omen_service *service, omen_engine *engine)
@@ -96,17 +126,23 @@ void omen_service_drain(omen_service *service, uint32_t seconds)
     uint32_t grace_ms = seconds * 1000;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &start);
+    atomic_store_explicit(&service->draining, true, memory_order_release);
     omen_health_set(service->health, false);
     omen_inserts_drain(service->inserts, grace_ms);
     omen_health_end_watches(service->health);
     uint32_t used_ms = elapsed_ms(&start);
     omen_listener_close(service->listener, used_ms < grace_ms ? grace_ms - used_ms : 0);
     service->listener = NULL;
+    used_ms = elapsed_ms(&start);
+    omen_http_listener_close(service->http, used_ms < grace_ms ? grace_ms - used_ms : 0);
+    service->http = NULL;
 }
 
 void omen_service_close(omen_service *service)
 {
     if (service == NULL) return;
+    omen_http_listener_close(service->http, 0);
+    omen_workers_destroy(service->http_workers);
     omen_listener_close(service->listener, 0);
     omen_workers_destroy(service->workers);
     omen_inserts_destroy(service->inserts);
@@ -125,6 +161,24 @@ omen_engine *omen_service_engine(omen_service *service, struct omen_fault *fault
         (void)omen_fault_set(fault, OMEN_UNAVAILABLE, "LOADING", NULL,
                              "the server is reading its collections' logs: try again later");
     return engine;
+}
+
+enum omen_phase omen_service_phase_now(omen_service *service)
+{
+    if (atomic_load_explicit(&service->draining, memory_order_acquire)) return OMEN_PHASE_DRAINING;
+    if (atomic_load_explicit(&service->engine, memory_order_acquire) == NULL)
+        return OMEN_PHASE_LOADING;
+    return OMEN_PHASE_SERVING;
+}
+
+struct omen_workers *omen_service_http_workers(omen_service *service)
+{
+    return service->http_workers;
+}
+
+struct omen_metrics *omen_service_metrics(omen_service *service)
+{
+    return &service->metrics;
 }
 
 struct omen_workers *omen_service_workers(omen_service *service)

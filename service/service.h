@@ -22,6 +22,7 @@ OMEN_CHECKED omen_code omen_service_open(const struct omen_config *config, omen_
                                          omen_error *err);
 
 uint16_t omen_service_port(const omen_service *service);
+uint16_t omen_service_http_port(const omen_service *service); /* 0: there is none */
 
 /* From here on the engine is used, and health says SERVING. Borrows: engine until
  * omen_service_close() returns. */
@@ -37,6 +38,9 @@ void omen_service_close(omen_service *service);
 
 /* ---- for the methods: `service` is a call's context --------------------------------------- */
 
+enum omen_phase { OMEN_PHASE_LOADING, OMEN_PHASE_SERVING, OMEN_PHASE_DRAINING };
+enum omen_phase omen_service_phase_now(omen_service *service);
+
 /* NULL, with the fault LOADING, until there is one. */
 omen_engine *omen_service_engine(omen_service *service, struct omen_fault *fault);
 
@@ -44,5 +48,7 @@ struct omen_workers *omen_service_workers(omen_service *service);
 struct omen_health *omen_service_health(omen_service *service);
 const struct omen_reflection *omen_service_reflection(const omen_service *service);
 struct omen_inserts *omen_service_inserts(omen_service *service);
+struct omen_workers *omen_service_http_workers(omen_service *service);
+struct omen_metrics *omen_service_metrics(omen_service *service);
 
 #endif

@@ -10,8 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define THREADS   2u
-#define QUEUE_MAX 256u
+#define THREADS 2u
 
 struct item {
     void (*run)(void *job);
@@ -25,7 +24,7 @@ struct omen_workers {
     /* Under `lock`. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct item queue[QUEUE_MAX];
+    struct item queue[OMEN_WORKERS_QUEUE_MAX];
     uint32_t first;
     uint32_t count;
     bool stopping;
@@ -41,7 +40,7 @@ static void *work(void *user)
             (void)pthread_cond_wait(&workers->changed, &workers->lock);
         if (workers->count == 0) break;
         struct item item = workers->queue[workers->first];
-        workers->first = (workers->first + 1) % QUEUE_MAX;
+        workers->first = (workers->first + 1) % OMEN_WORKERS_QUEUE_MAX;
         workers->count--;
         (void)pthread_mutex_unlock(&workers->lock);
         item.run(item.job);
@@ -87,9 +86,9 @@ bool omen_workers_submit(struct omen_workers *workers, void (*run)(void *job), v
     bool room = false;
 
     (void)pthread_mutex_lock(&workers->lock);
-    room = workers->count < QUEUE_MAX;
+    room = workers->count < OMEN_WORKERS_QUEUE_MAX;
     if (room) {
-        uint32_t last = (workers->first + workers->count) % QUEUE_MAX;
+        uint32_t last = (workers->first + workers->count) % OMEN_WORKERS_QUEUE_MAX;
         workers->queue[last] = (struct item){run, job};
         workers->count++;
         (void)pthread_cond_signal(&workers->changed);

@@ -1,8 +1,11 @@
-/* workers.h - a few threads for calls that may block: creating, dropping, hashing collections. */
+/* workers.h - a few threads for calls that may block: creating, dropping, hashing collections; and
+ * for the JSON of the HTTP port, which has threads of its own. */
 #ifndef OMEN_WORKERS_H
 #define OMEN_WORKERS_H
 
 #include <stdbool.h>
+
+#define OMEN_WORKERS_QUEUE_MAX 256u
 
 struct omen_workers;
 

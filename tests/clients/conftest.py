@@ -38,7 +38,8 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = self._command + ["--grpc-port", str(self.port), "--grpc-host", "127.0.0.1"]
+        command = self._command + ["--grpc-port", str(self.port), "--grpc-host", "127.0.0.1",
+                                   "--http-port", "off"]
         with open(self._log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         try:

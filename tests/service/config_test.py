@@ -31,6 +31,8 @@ def test_defaults(tmp_path):
     assert found["grpc_port"] == ("7420", "default")
     assert found["grpc_host"] == ("127.0.0.1", "default")
     assert found["drain_seconds"] == ("10", "default")
+    assert found["http_port"] == ("7421", "default")
+    assert found["http_host"] == ("127.0.0.1", "default")
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(config_file):
@@ -46,7 +48,8 @@ def test_every_flag_exists_in_the_environment_and_in_the_file(config_file):
     """Whatever --print-config prints can be given in all three ways, and printed again."""
     values = {"data_dir": "/x", "grpc_host": "::1", "grpc_port": "5", "ingest_threads": "2",
               "search_threads": "3", "shards": "4", "simd": "ref", "drain_seconds": "6",
-              "max_connection_age_seconds": "7"}
+              "max_connection_age_seconds": "7", "http_host": "::1",
+              "http_port": "8"}
     assert set(values) == set(settings())
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
     env = {f"OMENDB_{key.upper()}": value for key, value in values.items()}
@@ -68,6 +71,15 @@ def test_a_bad_number_names_setting_value_limit_and_origin(config_file, value):
         assert result.returncode == 2
         for part in ("grpc_port", value, "65535", origin):
             assert part in result.stderr
+
+
+def test_the_http_port_can_be_off(config_file):
+    for found in (settings("--http-port", "off"), settings(env={"OMENDB_HTTP_PORT": "off"}),
+                  settings("--config", config_file("http_port: off\n"))):
+        assert found["http_port"][0] == "off"
+    result = run("--data-dir", "/x", "--http-port", "of")
+    assert result.returncode == 2 and "65535 or off" in result.stderr
+    assert run("--data-dir", "/x", "--grpc-port", "off").returncode == 2
 
 
 def test_an_unknown_name_is_an_error_with_its_origin(config_file):

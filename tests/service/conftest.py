@@ -1,6 +1,7 @@
 """The server under test, and stubs of its API generated from proto/ for this run."""
 from __future__ import annotations
 
+import itertools
 import pathlib
 import shutil
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+_names = itertools.count(1)
 
 
 def generate_stubs() -> pathlib.Path:
@@ -32,6 +34,7 @@ STUBS = generate_stubs()
 sys.path.insert(0, str(STUBS))
 
 from calls import Api  # noqa: E402
+from http_calls import Http  # noqa: E402
 from running_server import RunningServer  # noqa: E402
 
 
@@ -70,3 +73,15 @@ def start_server(tmp_path):
 @pytest.fixture
 def server(start_server):
     return start_server()
+
+
+@pytest.fixture
+def http(shared_server):
+    with Http(shared_server.http_port) as http:
+        yield http
+
+
+@pytest.fixture
+def name():
+    """Of a collection that no other test has."""
+    return f"http-{next(_names)}"

@@ -71,7 +71,7 @@ def test_a_damaged_log_refuses_the_start_and_names_file_and_offset(start_server)
     content = bytearray(path.read_bytes())
     content[60] ^= 0xFF  # within the first record behind the file's own
     path.write_bytes(content)
-    result = run("--data-dir", str(first.data_dir), "--grpc-port", "0")
+    result = run("--data-dir", str(first.data_dir), "--grpc-port", "0", "--http-port", "off")
     assert result.returncode == 1
     line = next(line for line in result.stderr.splitlines() if " ERROR " in line)
     assert f"{path.parent.name}: {path.name} is damaged at offset 24" in line
@@ -174,7 +174,7 @@ def test_sigterm_while_loading_leaves_at_once(start_server):
 
 
 def test_a_second_server_on_the_same_directory_ends_with_a_sentence(server):
-    result = run("--data-dir", str(server.data_dir), "--grpc-port", "0")
+    result = run("--data-dir", str(server.data_dir), "--grpc-port", "0", "--http-port", "off")
     assert result.returncode == 1
     assert " ERROR " in result.stderr and str(server.data_dir) in result.stderr
     with Api(server.target) as api:
@@ -182,7 +182,8 @@ def test_a_second_server_on_the_same_directory_ends_with_a_sentence(server):
 
 
 def test_a_port_in_use_ends_the_start_with_a_sentence(server, tmp_path):
-    result = run("--data-dir", str(tmp_path / "other"), "--grpc-port", str(server.port))
+    result = run("--data-dir", str(tmp_path / "other"), "--grpc-port", str(server.port),
+                 "--http-port", "off")
     assert result.returncode == 1
     assert f"127.0.0.1:{server.port}" in result.stderr
 
@@ -194,7 +195,8 @@ def test_a_host_that_is_not_this_machine_ends_the_start(tmp_path):
 
 def test_a_data_directory_that_cannot_be_made_ends_the_start(tmp_path):
     (tmp_path / "file").write_text("")
-    result = run("--data-dir", str(tmp_path / "file" / "data"), "--grpc-port", "0")
+    result = run("--data-dir", str(tmp_path / "file" / "data"), "--grpc-port", "0",
+                 "--http-port", "off")
     assert result.returncode == 1 and " ERROR " in result.stderr
 
 

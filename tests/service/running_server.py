@@ -40,7 +40,8 @@ class RunningServer:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
-        command = [binary(), "--data-dir", str(self.data_dir), "--grpc-port", "0", *flags]
+        command = [binary(), "--data-dir", str(self.data_dir), "--grpc-port", "0",
+                   "--http-port", "0", *flags]
         self.process = subprocess.Popen(command, env=environment(env), stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
@@ -48,6 +49,7 @@ class RunningServer:
         line = self.wait_line(rf" INFO {wait_for} .*port=\d+")
         self.port = int(re.search(r"port=(\d+)", line).group(1))
         self.target = f"127.0.0.1:{self.port}"
+        self.http_port = int(re.search(r"http_port=(\d+)", line).group(1))
 
     def _read_log(self) -> None:
         for line in self.process.stderr:
