@@ -59,7 +59,7 @@ def healthcheck(port, service=""):
 
 
 @pytest.mark.parametrize("version", SCHEMAS)
-@pytest.mark.parametrize("document", manifests())
+@pytest.mark.parametrize("document", list(manifests()))
 def test_a_manifest_is_what_kubernetes_accepts(document, version):
     kubernetes_validate.validate(document, version, strict=True)
 
@@ -107,8 +107,10 @@ def test_everything_means_the_same_port_and_the_same_pods():
     port = int(kubernetes_environment()["OMENDB_GRPC_PORT"])
     assert port in [item["containerPort"] for item in container()["ports"]]
     names = {item["name"]: item["containerPort"] for item in container()["ports"]}
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+    for probe in ("startupProbe", "readinessProbe"):
         assert container()[probe]["grpc"]["port"] == port
+    assert names[container()["livenessProbe"]["httpGet"]["port"]] == \
+        int(kubernetes_environment()["OMENDB_HTTP_PORT"])
     labels = pod()["metadata"]["labels"].items()
     for name in ("omendb", "omendb-headless"):
         service = manifest("Service", name)["spec"]
