@@ -114,9 +114,14 @@ omen_code omen_admit_chunk(omen_collection *collection, uint64_t position, omen_
     admit->position = position;
     admit->open->position = position;
     code = epoch_receipt(admit->open, stream, admitted_seq, bytes, err);
-    if (code == OMEN_OK && (admit->open->record_points >= collection->settings.epoch_points ||
-                            admit->open->record_bytes >= collection->settings.epoch_bytes))
-        code = complete_epoch(collection, complete, err);
+    if (code != OMEN_OK || (admit->open->record_points < collection->settings.epoch_points &&
+                            admit->open->record_bytes < collection->settings.epoch_bytes))
+        return code;
+    code = complete_epoch(collection, complete, err);
+    if (code != OMEN_OK) { /* the chunk's bytes go back by way of the caller, not of a receipt */
+        admit->open->receipt_count--;
+        omen_stream_release(stream);
+    }
     return code;
 }
 

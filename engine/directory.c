@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -22,14 +23,35 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+/* A new directory survives power loss only once its parent is synced. */
+static omen_code sync_parent(const char *path, omen_error *err)
+{
+    char copy[PATH_BYTES];
+    omen_code code = OMEN_OK;
+    int fd;
+
+    (void)snprintf(copy, sizeof copy, "%s", path);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0)
+        code = omen_fail(err, OMEN_UNAVAILABLE, "sync the directory above %s: %s", path,
+                         strerror(errno));
+    if (fd >= 0) (void)close(fd);
+    return code;
+}
+
 omen_code omen_directory_lock(const char *data_dir, int *fd, omen_error *err)
 {
     char path[PATH_BYTES];
 
     *fd = -1;
-    if (mkdir(data_dir, 0700) != 0 && errno != EEXIST)
+    if (mkdir(data_dir, 0700) == 0) {
+        omen_code code = sync_parent(data_dir, err);
+
+        if (code != OMEN_OK) return code;
+    } else if (errno != EEXIST) {
         return omen_fail(err, OMEN_UNAVAILABLE, "create the data directory %s: %s", data_dir,
                          strerror(errno));
+    }
     (void)snprintf(path, sizeof path, "%s/LOCK", data_dir);
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (*fd < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", path, strerror(errno));
