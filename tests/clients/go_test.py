@@ -17,8 +17,9 @@ def test_the_go_program_finds_what_the_python_client_finds(program, shared_serve
     stub_program.check_it_finds_what_the_python_client_finds(program, shared_server, collection)
 
 
-def test_a_killed_server_costs_the_go_program_nothing(program, server, collection):
-    stub_program.check_a_killed_server_costs_nothing(program, server, collection)
+@pytest.mark.parametrize("goes", ["kill", "stop"])
+def test_a_server_that_goes_costs_the_go_program_nothing(program, server, collection, goes):
+    stub_program.check_a_server_that_goes_costs_nothing(program, server, collection, goes)
 
 
 def test_the_go_program_is_told_of_each_row_that_exists(program, shared_server, collection):

@@ -75,11 +75,11 @@ class StubProgram:
     def __init__(self, command: list[str], folder: pathlib.Path, words: np.ndarray) -> None:
         self._command = command
         self._folder = folder
-        self._words = words
+        self.words = words
 
     def start(self, target: str, collection: str, count: int) -> Running:
         """Streams rows [0, count) under ids from 1000, then looks for the rows after those."""
-        rows, queries = self._words[:count], self.queries(count)
+        rows, queries = self.words[:count], self.queries(count)
         rows.astype("<f4").tofile(self._folder / "rows.f32")
         queries.astype("<f4").tofile(self._folder / "queries.f32")
         return Running([*self._command, "--target", target, "--collection", collection,
@@ -88,8 +88,7 @@ class StubProgram:
                         "--k", str(K), "--ef", str(EF), "--first-id", "1000"])
 
     def queries(self, count: int) -> np.ndarray:
-        return self._words[-QUERIES:] if count > len(self._words) - QUERIES else \
-            self._words[count:count + QUERIES]
+        return self.words[count:count + QUERIES]
 
 
 def build(source: str, folder: pathlib.Path, steps: list[list[str]]) -> pathlib.Path:
@@ -121,18 +120,19 @@ def check_it_finds_what_the_python_client_finds(program, server, collection) -> 
     assert np.mean(report.distances <= true_kth) >= 0.95
 
 
-def check_a_killed_server_costs_nothing(program, server, collection) -> None:
+def check_a_server_that_goes_costs_nothing(program, server, collection, goes) -> None:
+    """`goes` is "kill" (SIGKILL) or "stop" (SIGTERM, so that it drains)."""
     count = 24000
     running = program.start(server.target, collection, count)
     assert running.durable.wait(RUN_TIMEOUT_S), "".join(running.lines)
-    server.kill()
+    getattr(server, goes)()
     server.start()
     report = running.finish()
     assert report.reconnects >= 1, report.errors
     assert (report.inserted, report.refused) == (count, 0), report.errors
     with Client(server.target) as client:
         assert client.get_collection(collection).points == count
-        own = client.search(collection, program._words[:count:50], k=1, ef=EF)
+        own = client.search(collection, program.words[:count:50], k=1, ef=EF)
     # Twins have distance 0 too, so the distance is what must be right.
     assert np.all(own.distances[:, 0] <= 1e-6)
 
