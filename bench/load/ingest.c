@@ -23,9 +23,8 @@
 #include "bench/load/messages.h"
 #include "bench/load/transport.h"
 
-#define CHUNK_DEFAULT_MAX  500u
-#define RECORD_SPARE_BYTES 256u /* of a record, for its header and the chunk's own fields */
-#define STALLED_SECONDS    120  /* without any event: the server hangs */
+#define CHUNK_DEFAULT_MAX 500u
+#define STALLED_SECONDS   120 /* without any event: the server hangs */
 
 enum level { DURABLE, SEARCHABLE, LEVELS };
 
@@ -99,11 +98,20 @@ static void free_ingest(omen_load_ingest *ingest);
 
 /* ---- start and end ------------------------------------------------------------------------ */
 
+/* What the server takes is a matter of the record that it makes of a chunk. */
+static uint64_t points_that_fit(uint32_t dim)
+{
+    uint32_t points = OMEN_RECORD_BYTES_MAX / (dim * (uint32_t)sizeof(float));
+
+    while (points > 1 && omen_chunk_record_bytes(points, dim) > OMEN_RECORD_BYTES_MAX)
+        points--;
+    return points;
+}
+
 omen_code omen_load_ingest_start(struct omen_load_run *run, omen_load_ingest **out, omen_error *err)
 {
     const struct omen_load_options *options = run->options;
-    uint64_t point_bytes = (uint64_t)run->rows->dim * sizeof(float) + sizeof(uint64_t);
-    uint64_t fit = (OMEN_RECORD_BYTES_MAX - RECORD_SPARE_BYTES) / point_bytes;
+    uint64_t fit = points_that_fit(run->rows->dim);
     omen_load_ingest *ingest = NULL;
 
     *out = NULL;

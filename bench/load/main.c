@@ -190,9 +190,16 @@ static omen_code measure(struct omen_load_run *run, struct results *results,
     report->search = searching ? &results->search : NULL;
     report->seconds = (double)(omen_load_clock_now() - run->begin) / 1e9;
     report->own_cpu = omen_load_cpu_own() - own_before;
-    if (report->has_server_cpu && code == OMEN_OK)
-        code = omen_load_cpu_of((int)options->server_pid, &report->server_cpu, err);
-    report->server_cpu -= server_before;
+    if (report->has_server_cpu) {
+        omen_code read = omen_load_cpu_of((int)options->server_pid, &report->server_cpu, &later);
+
+        report->server_cpu -= server_before;
+        report->has_server_cpu = read == OMEN_OK;
+        if (code == OMEN_OK && read != OMEN_OK) {
+            code = read;
+            *err = later;
+        }
+    }
     (void)pthread_barrier_destroy(&run->gate);
     return code;
 }

@@ -11,7 +11,7 @@ import subprocess
 import grpc
 import numpy as np
 import pytest
-from calls import TIMEOUT_S, refusal_of
+from calls import TIMEOUT_S, Api, refusal_of
 from omendb.v1 import collection_pb2 as c
 from running_server import binary, environment
 
@@ -75,6 +75,18 @@ def test_ingest_counts_what_the_server_holds(load, api, shared_server):
     held = info(api, "load-ingest")
     assert held.points == 20_011
     assert held.config.dim == 32 and held.config.metric == c.METRIC_COSINE
+
+
+@pytest.mark.parametrize("dim", [1, 3, 384, 1000, 4096])
+def test_a_chunk_is_as_large_as_the_server_takes_it(load, dim):
+    flags = ["ingest", "--collection", f"load-chunk-{dim}", "--create", "--dim", dim,
+             "--rows", 1200]
+    ingest = load(*flags)["ingest"]
+    check_ingest(ingest, 1200)
+    points = ingest["chunk_points"]
+    if points < 500:
+        assert load(*flags, "--chunk", points + 1, status=1) is None
+        assert f"--chunk {points + 1}: {points} points" in load.told.stderr
 
 
 def test_a_paced_ingest_keeps_its_rate(load):
@@ -149,8 +161,8 @@ def test_an_open_loop_keeps_its_rate(load, filled):
     search = load("search", *filled, "--rate", 150, "--seconds", 1, "--connections", 2)["search"]
     assert search["requests"] == 150 and search["failed"] == search["not_sent"] == 0
     # The last request is due at 149/150 s.
-    assert 0.99 < search["seconds"] < 1.5
-    assert 100 < search["requests_per_second"] < 152
+    assert 0.99 < search["seconds"] < 2.5
+    assert search["requests_per_second"] == pytest.approx(150 / search["seconds"], rel=1e-3)
     check_latency(search["latency"], 150)
     check_latency(search["since_sent"], 150)
 
@@ -174,9 +186,9 @@ def test_mixed_searches_while_it_ingests(load, api, shared_server):
     check_ingest(figures["ingest"], 4000)
     search = figures["search"]
     assert search["failed"] == search["not_sent"] == 0
-    assert search["requests"] >= 90
-    # As many as were due, whatever the ingest took.
-    assert search["requests"] == pytest.approx(100 * figures["seconds"], abs=10)
+    # As many as were due while rows went in.
+    assert 70 * figures["ingest"]["searchable_seconds"] < search["requests"]
+    assert search["requests"] <= 100 * figures["seconds"] + 1
     check_latency(search["latency"], search["requests"])
     assert info(api, "load-mixed").points == 4000
 
@@ -187,6 +199,29 @@ def test_rows_that_are_refused_are_counted_and_fail_the_run(load):
     ingest = load("ingest", *flags, "--rows", 100, "--chunk", 9, status=1)["ingest"]
     assert ingest["rows_refused"] == 60 and ingest["searchable_rows"] == 100
     assert "60 rows were refused" in load.told.stderr
+
+
+def test_a_server_that_dies_ends_the_run_with_what_was_measured(start_server, tmp_path):
+    server = start_server()
+    figures = tmp_path / "figures.json"
+    command = [load_binary(), "mixed", "--target", server.target, "--json", str(figures),
+               "--collection", "load-killed", "--create", "--keep", "--dim", "8", "--rows",
+               "1000000", "--chunk", "10", "--ingest-rate", "2000", "--rate", "50"]
+    with Api(server.target) as api, subprocess.Popen(
+            command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True) as process:
+        points = 0
+        while points < 100 and process.poll() is None:
+            try:
+                points = info(api, "load-killed").points
+            except grpc.RpcError:
+                continue  # not made yet
+        server.kill()
+        _, told = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1 and "status 14" in told
+    ingest = json.loads(figures.read_text())["ingest"]
+    assert ingest["broken_streams"] == 1
+    assert 100 <= ingest["searchable_rows"] <= ingest["rows_sent"] < 1_000_000
 
 
 def test_failed_searches_are_counted_and_fail_the_run(load):
