@@ -39,6 +39,8 @@ void omen_text_add(struct omen_text *text, const char *format, ...)
     bytes = vsnprintf(text->data + text->bytes, text->room - text->bytes, format, args);
     if (bytes < 0) {
         text->failed = true;
+    } else if ((size_t)bytes < text->room - text->bytes) {
+        text->bytes += (size_t)bytes;
     } else if (reserve(text, (size_t)bytes)) {
         (void)vsnprintf(text->data + text->bytes, text->room - text->bytes, format, again);
         text->bytes += (size_t)bytes;

@@ -106,6 +106,17 @@ class Layers(LintCase):
     def test_grpc_is_known_to_one_file(self):
         self.expect_include("service/decode.c", "<grpc/slice.h>", "belong to one file")
 
+    def test_other_foreign_libraries_have_one_door_each(self):
+        for header, library in (("microhttpd.h", "libmicrohttpd"), ("cjson/cJSON.h", "cJSON")):
+            self.expect_include("engine/graph.c", f"<{header}>", f"{library}'s header belongs")
+            with self.subTest(second=header):
+                before = (self.root / "service/listener.c").read_text()
+                self.add("service/listener.c", f"#include <{header}>\n")
+                self.assertEqual(check_layers.check(self.root), [])
+                self.expect_include("service/decode.c", f"<{header}>",
+                                    f"{library}'s header belongs")
+                self.write("service/listener.c", before)
+
     def test_generated_headers_are_for_adapters(self):
         for include in ('"omendb/v1/collection.pb-c.h"', "<pb_encode.h>",
                         "<protobuf-c/protobuf-c.h>"):

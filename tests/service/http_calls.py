@@ -84,13 +84,13 @@ def metrics(http: Http) -> dict:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def raw(port: int, data: bytes) -> bytes:
-    """What comes back for bytes that no HTTP library would send, up to the connection's end."""
+def raw(port: int, data: bytes, wait: bool = True) -> bytes:
+    """Sends bytes that no HTTP library would; what comes back up to the connection's end."""
     received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
-            while piece := connection.recv(65536):
+            while wait and (piece := connection.recv(65536)):
                 received += piece
     return received

@@ -142,6 +142,6 @@ def test_random_bytes_never_end_the_server(shared_server, http, made):
         assert http.post(f"/v1/collections/{made}/search", bytes(body)).status in (200, 400)
         assert http.post(f"/v1/collections/{made}/insert", bytes(body)).status == 400
     for _ in range(50):
-        raw(shared_server.http_port, rng.randbytes(rng.randint(1, 3000)))
+        raw(shared_server.http_port, rng.randbytes(rng.randint(1, 3000)), wait=False)
     with Http(shared_server.http_port) as fresh:
         assert fresh.get("/livez").status == 200
