@@ -5,7 +5,7 @@
 // After the half-close the server ends the stream with OK once everything is searchable.
 //
 // Failure modes:
-//   - UNAVAILABLE (a broken connection, a server that restarts or drains): the session is opened
+//   - UNAVAILABLE (a server that restarts or drains) or a broken connection: the session is opened
 //     again with the same id, and the server says which chunk it wants next. What it has already it
 //     drops, so nothing is lost or doubled. The program gives up when nothing became durable for a
 //     minute.
@@ -89,7 +89,7 @@ func (in *insertion) run(ctx context.Context) error {
 	for {
 		before := in.durable
 		err := in.attempt(ctx)
-		if status.Code(err) != codes.Unavailable {
+		if !worthAnotherTry(err) {
 			return err
 		}
 		if in.durable > before {
@@ -108,6 +108,19 @@ func (in *insertion) run(ctx context.Context) error {
 			backoff = backoffMax
 		}
 	}
+}
+
+// worthAnotherTry tells a server that is away, and a broken connection, from a refusal: a status of
+// the server's own always carries details.
+func worthAnotherTry(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable:
+		return true
+	case codes.Internal, codes.Unknown, codes.Canceled:
+		st, isStatus := status.FromError(err)
+		return err != nil && isStatus && len(st.Proto().GetDetails()) == 0
+	}
+	return false
 }
 
 // attempt runs one call of Insert to its end; nil when the server said that all is searchable.

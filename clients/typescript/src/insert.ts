@@ -5,7 +5,7 @@
 // the stream with OK once everything is searchable.
 //
 // Failure modes:
-// - UNAVAILABLE (a broken connection, a server that restarts or drains): the session is opened
+// - UNAVAILABLE (a server that restarts or drains) or a broken connection: the session is opened
 //   again with the same id, and the server says which chunk it wants next. What it has already it
 //   drops, so nothing is lost or doubled. The program gives up when nothing became durable for a
 //   minute.
@@ -16,7 +16,7 @@
 // come from elsewhere keeps the chunks above the durable watermark instead.
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ClientDuplexStream, status } from "@grpc/grpc-js";
+import { type ClientDuplexStream, type ServiceError, status } from "@grpc/grpc-js";
 import {
   type InsertRequest,
   type InsertResponse,
@@ -36,9 +36,16 @@ const POINT_OVERHEAD = 16; // of a point, beside its floats
 
 class Unavailable extends Error {}
 
+// A broken connection shows as one of these too ("write after end"), but then without the details
+// that every status of the server's own carries.
+const TRANSPORT_CODES = [status.INTERNAL, status.UNKNOWN, status.CANCELLED];
+
 function errorOf(cause: Error): Error {
-  const code = (cause as { code?: number }).code;
-  return code === status.UNAVAILABLE ? new Unavailable(cause.message) : cause;
+  const { code, metadata } = cause as Partial<ServiceError>;
+  if (code === undefined) return cause;
+  const told = (metadata?.get("grpc-status-details-bin") ?? []).length > 0;
+  const broken = code === status.UNAVAILABLE || (TRANSPORT_CODES.includes(code) && !told);
+  return broken ? new Unavailable(cause.message) : cause;
 }
 
 export class Insertion {
