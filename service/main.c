@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ struct loading {
 };
 
 static void *open_engine(void *user);
+static void raise_descriptor_limit(void);
 static int serve(const struct omen_config *config, const sigset_t *signals);
 static int wait_and_stop(struct loading *loading, omen_service *service, const sigset_t *signals);
 static int leave_while_loading(omen_service *service);
@@ -74,7 +76,20 @@ int main(int argc, char **argv)
     case OMEN_CONFIG_RUN:
         break;
     }
+    raise_descriptor_limit();
     return serve(&config, &signals);
+}
+
+/* A collection holds three descriptors and a client one: the usual soft limit of 1,024 would let
+ * clients starve a log that needs its next file. Nothing here uses select(2), which that limit is
+ * for. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* what is not allowed stays as it was */
 }
 
 static int serve(const struct omen_config *config, const sigset_t *signals)
