@@ -3,9 +3,10 @@
 
     ci/check_architecture.py [ROOT]
 """
-import pathlib
 import re
 import sys
+
+import lint
 
 PAGE = "ARCHITECTURE.md"
 TOP = "kernels|engine|service|proto|clients|tests|bench|ci|docs|deploy"
@@ -28,13 +29,5 @@ def check(root):
     return bad
 
 
-def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1])
-    bad = check(root.resolve())
-    for line in bad:
-        print(line)
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lint.main(check))

@@ -7,9 +7,10 @@ kernels <- engine <- service. Another folder is entered through its own header a
 (kernels/kernels.h, engine/engine.h); tests of a folder may look inside it. gRPC is known to one
 file, generated protobuf code to the service's adapters.
 """
-import pathlib
 import re
 import sys
+
+import lint
 
 ORDER = ["kernels", "engine", "service"]
 # Which layer's private headers the tests of a folder may use.
@@ -131,13 +132,5 @@ def check(root):
     return bad
 
 
-def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1])
-    bad = check(root.resolve())
-    for line in bad:
-        print(line)
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lint.main(check))

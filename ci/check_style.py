@@ -8,9 +8,10 @@ parameters, apart from those that ci/style_exceptions.txt names with a reason; n
 past a buffer or swallow errors; in engine/ no allocator but memory.c's; no file names that say
 nothing; and each file begins with a comment that says what it is.
 """
-import pathlib
 import re
 import sys
+
+import lint
 
 COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
@@ -157,13 +158,5 @@ def check(root):
     return bad
 
 
-def main():
-    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parents[1])
-    bad = check(root.resolve())
-    for line in bad:
-        print(line)
-    return 1 if bad else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(lint.main(check))
