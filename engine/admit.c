@@ -1,65 +1,69 @@
-/* admit.c - see admit.h.
- *
- * A chunk, step by step: is it its session's next? -> room for all of it (memory first, so that
- * nothing is half done) -> for each point: does the id exist (an item error), does a live slot have
- * the same code and scale (it joins that slot's duplicate chain and gets no links), else a slot of
- * its own -> originals -> the stream hears "durable".
- *
- * Why duplicates are kept out of the graph: 40,000 copies among 60,000 points left 38,000 nodes
- * unreachable, all links staying inside the group. Re-ranking scans the chain instead.
- */
+/* admit.c - see admit.h: records, sessions, and where epochs end. What a chunk's points do is in
+ * admit_write.c, what happens to slots that are not needed any more in recycle.c. */
 #include "engine/admit.h"
 
 #include <string.h>
 
 #include "engine/collection.h"
 #include "engine/memory.h"
+#include "engine/settings.h"
 #include "engine/stream.h"
-#include <xxhash.h>
 
-static omen_code epoch_new(struct omen_admit *admit, omen_error *err);
+static omen_code epoch_new(struct omen_admit *admit, struct omen_epoch **out, omen_error *err);
 static omen_code epoch_receipt(struct omen_epoch *epoch, omen_stream *stream, uint64_t seq,
                                uint64_t bytes, omen_error *err);
-static omen_code complete_epoch(omen_collection *c, struct omen_epoch **complete, omen_error *err);
-static omen_code admit_points(omen_collection *c, omen_chunk *chunk, omen_error *err);
-static uint32_t find_id(const omen_collection *c, uint64_t id, uint32_t hash);
-static uint32_t find_code(const omen_collection *c, const uint8_t *code, float scale,
-                          uint32_t hash);
-static void place_point(omen_collection *c, const omen_chunk *chunk, uint32_t row, uint32_t slot);
+static omen_code end_epoch(omen_collection *c, struct omen_epoch_list *complete, omen_error *err);
+static omen_code end_unless_empty(omen_collection *c, struct omen_epoch_list *complete,
+                                  omen_error *err);
+static omen_code apply_chunk(omen_collection *c, uint64_t position, omen_chunk *chunk,
+                             omen_stream *stream, uint64_t *admitted_seq, omen_error *err);
+static void settle_slots(omen_collection *c, struct omen_epoch *epoch);
 
-static uint32_t id_hash(uint64_t id)
+static void stand_at(struct omen_admit *admit, uint64_t position)
 {
-    return (uint32_t)XXH3_64bits(&id, sizeof id);
+    admit->position = position;
+    admit->open->position = position;
 }
 
-static uint32_t code_hash(const uint8_t *code, size_t stride)
-{
-    return (uint32_t)XXH3_64bits(code, stride);
-}
-
-omen_code omen_admit_init(struct omen_admit *admit, omen_error *err)
+omen_code omen_admit_init(struct omen_admit *admit, uint32_t algorithm,
+                          const struct omen_collection_settings *settings, omen_error *err)
 {
     memset(admit, 0, sizeof *admit);
     admit->epoch_number = 1;
-    return epoch_new(admit, err);
+    admit->algorithm = algorithm;
+    admit->checkpoint_bytes = settings->checkpoint_bytes;
+    return epoch_new(admit, &admit->open, err);
 }
 
-void omen_admit_deinit(struct omen_admit *admit)
+void omen_admit_deinit(omen_collection *collection)
 {
+    struct omen_admit *admit = &collection->admit;
+
+    for (uint32_t slot = 0; slot < admit->slot_count; slot++) {
+        if ((*omen_graph_flags(&collection->graph, slot) & OMEN_SLOT_KEYED) != 0)
+            omen_free((void *)(uintptr_t)*omen_graph_id(&collection->graph, slot));
+    }
     omen_sessions_deinit(&admit->sessions);
     omen_slot_table_deinit(&admit->ids);
     omen_slot_table_deinit(&admit->codes);
+    omen_expiry_deinit(&admit->expiry);
+    omen_slots_deinit(&admit->dead);
+    omen_slots_deinit(&admit->swept);
+    omen_slots_deinit(&admit->free);
     omen_epoch_destroy(admit->open);
     admit->open = NULL;
 }
 
+/* ---- the records --------------------------------------------------------------------------- */
+
 omen_code omen_admit_open(omen_collection *collection, uint64_t position, const uint8_t *session_id,
-                          omen_stream *stream, omen_error *err)
+                          uint64_t errors_seen_seq, omen_stream *stream, omen_error *err)
 {
     struct omen_admit *admit = &collection->admit;
     struct omen_session *session = NULL;
-    omen_code code = omen_session_touch(&admit->sessions, session_id, &session, err);
-    bool searchable = true;
+    omen_code code =
+        omen_session_touch(&admit->sessions, session_id, admit->clock_s, &session, err);
+    struct omen_stream_opening opening = {.generation = position};
 
     if (code != OMEN_OK) return code;
     if (session->stream != NULL) {
@@ -71,53 +75,44 @@ omen_code omen_admit_open(omen_collection *collection, uint64_t position, const 
                          &taken);
         omen_session_forget_stream(session, session->stream);
     }
+    if (errors_seen_seq > session->last_seq) errors_seen_seq = session->last_seq;
+    omen_session_forget_errors(&admit->sessions, session, errors_seen_seq);
     session->generation = position;
-    admit->position = position;
-    admit->open->position = position;
+    stand_at(admit, position);
     if (stream == NULL) return OMEN_OK;
 
     session->stream = stream;
     omen_stream_retain(stream);
-    searchable = session->last_epoch <=
-                 atomic_load_explicit(&collection->published.epoch, memory_order_acquire);
-    omen_stream_opened(stream, position, session->last_seq, searchable);
-    if (!searchable) code = epoch_receipt(admit->open, stream, session->last_seq, 0, err);
+    opening.last_seq = session->last_seq;
+    opening.searchable = session->last_epoch <=
+                         atomic_load_explicit(&collection->published.epoch, memory_order_acquire);
+    opening.errors_from_seq = session->errors_from_seq;
+    opening.errors = session->errors;
+    opening.error_count = session->error_count;
+    if (!omen_stream_opened(stream, &opening))
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the item errors of a session");
+    if (!opening.searchable) code = epoch_receipt(admit->open, stream, session->last_seq, 0, err);
     return code;
 }
 
 omen_code omen_admit_chunk(omen_collection *collection, uint64_t position, omen_chunk *chunk,
-                           omen_stream *stream, struct omen_epoch **complete, omen_error *err)
+                           omen_stream *stream, struct omen_epoch_list *complete, omen_error *err)
 {
     struct omen_admit *admit = &collection->admit;
-    struct omen_session *session = omen_session_find(&admit->sessions, chunk->session_id);
-    uint64_t bytes = omen_chunk_record_bytes(chunk->count, chunk->dim);
+    uint64_t bytes = omen_chunk_bytes(chunk);
     uint64_t admitted_seq = 0; /* 0: the chunk's bytes come back, but nothing gets searchable */
     omen_code code = OMEN_OK;
 
-    *complete = NULL;
-    admit->open->record_points += chunk->count;
+    admit->open->record_points += chunk->count + chunk->delete_count;
     admit->open->record_bytes += bytes;
-    if (session != NULL && session->generation == chunk->generation &&
-        session->last_seq + 1 == chunk->seq) {
-        code = omen_session_touch(&admit->sessions, chunk->session_id, &session, err);
-        if (code == OMEN_OK) code = admit_points(collection, chunk, err);
-        if (code != OMEN_OK) return code;
-        session->last_seq = admitted_seq = chunk->seq;
-        session->last_epoch = admit->epoch_number;
-        if (stream != NULL) {
-            if (!omen_stream_durable(stream, chunk->seq, position, chunk->errors,
-                                     chunk->error_count))
-                return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the item errors of a chunk");
-            if (chunk->error_count > 0) chunk->errors = NULL; /* the stream has them now */
-        }
-    }
-    admit->position = position;
-    admit->open->position = position;
+    code = apply_chunk(collection, position, chunk, stream, &admitted_seq, err);
+    if (code != OMEN_OK) return code;
+    stand_at(admit, position);
     code = epoch_receipt(admit->open, stream, admitted_seq, bytes, err);
     if (code != OMEN_OK || (admit->open->record_points < collection->settings.epoch_points &&
                             admit->open->record_bytes < collection->settings.epoch_bytes))
         return code;
-    code = complete_epoch(collection, complete, err);
+    code = end_epoch(collection, complete, err);
     if (code != OMEN_OK) { /* the chunk's bytes go back by way of the caller, not of a receipt */
         admit->open->receipt_count--;
         omen_stream_release(stream);
@@ -125,28 +120,119 @@ omen_code omen_admit_chunk(omen_collection *collection, uint64_t position, omen_
     return code;
 }
 
+/* If it is its turn. */
+static omen_code apply_chunk(omen_collection *c, uint64_t position, omen_chunk *chunk,
+                             omen_stream *stream, uint64_t *admitted_seq, omen_error *err)
+{
+    struct omen_admit *admit = &c->admit;
+    struct omen_session *session = NULL;
+    omen_code code = OMEN_OK;
+
+    if (chunk->generation != 0) {
+        session = omen_session_find(&admit->sessions, chunk->session_id);
+        if (session == NULL || session->generation != chunk->generation ||
+            session->last_seq + 1 != chunk->seq)
+            return OMEN_OK;
+        code = omen_session_touch(&admit->sessions, chunk->session_id, admit->clock_s, &session,
+                                  err);
+    }
+    if (code == OMEN_OK) code = omen_admit_write(c, chunk, err);
+    if (code == OMEN_OK && session != NULL) {
+        session->last_seq = chunk->seq;
+        session->last_epoch = admit->epoch_number;
+        code = omen_session_keep_errors(&admit->sessions, session, chunk->errors,
+                                        chunk->error_count, err);
+    }
+    if (code != OMEN_OK) return code;
+    *admitted_seq = chunk->seq;
+    if (stream == NULL) return OMEN_OK;
+    if (!omen_stream_durable(stream, chunk->seq, position, chunk->errors, chunk->error_count))
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the item errors of a chunk");
+    if (chunk->error_count > 0) { /* the stream has them now */
+        chunk->errors = NULL;
+        chunk->error_count = 0;
+    }
+    return OMEN_OK;
+}
+
 omen_code omen_admit_close(omen_collection *collection, uint64_t position,
-                           struct omen_epoch **complete, omen_error *err)
+                           struct omen_epoch_list *complete, omen_error *err)
 {
-    collection->admit.position = position;
-    collection->admit.open->position = position;
-    return complete_epoch(collection, complete, err);
+    stand_at(&collection->admit, position);
+    return end_epoch(collection, complete, err);
 }
 
-uint32_t omen_admit_find_id(const omen_collection *collection, uint64_t id)
+omen_code omen_admit_settings(omen_collection *collection, const struct omen_record *record,
+                              struct omen_epoch_list *complete, omen_error *err)
 {
-    return find_id(collection, id, id_hash(id));
+    struct omen_admit *admit = &collection->admit;
+    struct omen_collection_settings changed = {.checkpoint_bytes = admit->checkpoint_bytes};
+    omen_code code = end_unless_empty(collection, complete, err);
+
+    if (code == OMEN_OK)
+        code = omen_settings_change(record->payload, record->length, &changed, &admit->algorithm,
+                                    err);
+    if (code != OMEN_OK) return code;
+    admit->checkpoint_bytes = changed.checkpoint_bytes;
+    admit->open->algorithm = admit->algorithm;
+    atomic_store_explicit(&collection->algorithm, admit->algorithm, memory_order_relaxed);
+    stand_at(admit, record->position);
+    return OMEN_OK;
 }
 
-uint32_t omen_admit_find_code(const omen_collection *collection, const uint8_t *code, float scale)
+omen_code omen_admit_expire(omen_collection *collection, uint64_t position, uint32_t now_s,
+                            struct omen_epoch_list *complete, omen_error *err)
 {
-    return find_code(collection, code, scale, code_hash(code, collection->graph.stride));
+    struct omen_admit *admit = &collection->admit;
+    const struct omen_graph *graph = &collection->graph;
+    omen_code code = end_unless_empty(collection, complete, err);
+
+    if (code != OMEN_OK) return code;
+    if (now_s > admit->clock_s) admit->clock_s = now_s;
+    stand_at(admit, position);
+    while (omen_expiry_next(&admit->expiry) <= admit->clock_s && admit->expiry.count > 0) {
+        struct omen_expiry_entry entry;
+
+        code = omen_admit_reserve_deaths(admit, 1, err);
+        if (code != OMEN_OK) return code;
+        entry = omen_expiry_take(&admit->expiry);
+        if (omen_graph_born(graph, entry.slot) != entry.born ||
+            omen_graph_died(graph, entry.slot) != OMEN_EPOCH_NEVER ||
+            atomic_load_explicit(omen_graph_expires(graph, entry.slot), memory_order_relaxed) !=
+                entry.at)
+            continue;
+        omen_admit_kill(collection, entry.slot);
+        admit->open->dirty = true;
+    }
+    omen_sessions_expire(&admit->sessions, admit->clock_s);
+    return OMEN_OK;
 }
+
+omen_code omen_admit_checkpoint(omen_collection *collection, uint64_t position,
+                                struct omen_epoch_list *complete, omen_error *err)
+{
+    struct omen_admit *admit = &collection->admit;
+    omen_code code = end_unless_empty(collection, complete, err);
+
+    if (code == OMEN_OK) code = omen_admit_recycle(collection, err);
+    if (code != OMEN_OK) return code;
+    admit->open->boundary = true;
+    admit->checkpoint_epoch = admit->epoch_number;
+    admit->checkpoint_log_bytes = omen_log_bytes(collection->log);
+    stand_at(admit, position);
+    return end_epoch(collection, complete, err);
+}
+
+/* ---- epochs -------------------------------------------------------------------------------- */
 
 void omen_epoch_destroy(struct omen_epoch *epoch)
 {
     if (epoch == NULL) return;
     omen_epoch_forget_receipts(epoch);
+    omen_slots_deinit(&epoch->placed);
+    omen_slots_deinit(&epoch->retired);
+    omen_slots_deinit(&epoch->leavers);
+    omen_slots_deinit(&epoch->swept);
     omen_free(epoch->receipts);
     omen_free(epoch);
 }
@@ -160,17 +246,25 @@ void omen_epoch_forget_receipts(struct omen_epoch *epoch)
 
 bool omen_admit_open_dirty(const struct omen_admit *admit)
 {
-    return admit->open->receipt_count > 0;
+    return admit->open->receipt_count > 0 || admit->open->dirty;
 }
 
-static omen_code epoch_new(struct omen_admit *admit, omen_error *err)
+bool omen_admit_open_empty(const struct omen_admit *admit)
+{
+    return admit->open->record_points == 0 && admit->open->record_bytes == 0 &&
+           !omen_admit_open_dirty(admit);
+}
+
+static omen_code epoch_new(struct omen_admit *admit, struct omen_epoch **out, omen_error *err)
 {
     struct omen_epoch *epoch = omen_alloc_zeroed(sizeof *epoch);
 
     if (epoch == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an epoch");
     epoch->number = admit->epoch_number;
-    epoch->first_slot = epoch->end_slot = admit->slot_count;
-    admit->open = epoch;
+    epoch->algorithm = admit->algorithm;
+    epoch->points_before = admit->point_count;
+    epoch->position = admit->position;
+    *out = epoch;
     return OMEN_OK;
 }
 
@@ -192,120 +286,75 @@ static omen_code epoch_receipt(struct omen_epoch *epoch, omen_stream *stream, ui
     return OMEN_OK;
 }
 
-static omen_code complete_epoch(omen_collection *c, struct omen_epoch **complete, omen_error *err)
+static omen_code end_unless_empty(omen_collection *c, struct omen_epoch_list *complete,
+                                  omen_error *err)
+{
+    return omen_admit_open_empty(&c->admit) ? OMEN_OK : end_epoch(c, complete, err);
+}
+
+static omen_code end_epoch(omen_collection *c, struct omen_epoch_list *complete, omen_error *err)
 {
     struct omen_admit *admit = &c->admit;
     struct omen_epoch *ended = admit->open;
-    omen_code code;
+    struct omen_epoch *open = NULL;
+    omen_code code = OMEN_OK;
 
-    ended->end_slot = admit->slot_count;
+    admit->epoch_number++;
+    code = epoch_new(admit, &open, err);
+    if (code != OMEN_OK) { /* `open` is still the ended one, and still ours */
+        admit->epoch_number--;
+        return code;
+    }
+    settle_slots(c, ended);
+    ended->slots_end = admit->slot_count;
+    ended->slots_used = admit->slot_count - admit->free.count;
     ended->points_total = admit->point_count;
     ended->phi_squared = admit->phi_squared;
-    admit->epoch_number++;
-    code = epoch_new(admit, err);
-    if (code != OMEN_OK) return code; /* `open` is still the ended one, and still ours */
-    *complete = ended;
+    admit->open = open;
+    if (complete->last != NULL)
+        complete->last->next = ended;
+    else
+        complete->first = ended;
+    complete->last = ended;
     return OMEN_OK;
 }
 
-static omen_code admit_points(omen_collection *c, omen_chunk *chunk, omen_error *err)
+/* What was placed and died within the epoch is never linked; a head is kept if any point of its
+ * node lives. A graph without a pivot gets its first new node as one, whatever its number: every
+ * node needs a cell. */
+static void settle_slots(omen_collection *c, struct omen_epoch *epoch)
 {
     struct omen_admit *admit = &c->admit;
-    uint32_t first = admit->slot_count;
-    uint32_t run = 0; /* first row that is not yet among the originals */
-    omen_code code = omen_slot_table_reserve(&admit->ids, chunk->count, err);
+    const struct omen_graph *graph = &c->graph;
+    uint32_t kept = 0;
 
-    if (code == OMEN_OK) code = omen_slot_table_reserve(&admit->codes, chunk->count, err);
-    atomic_store_explicit(
-        &c->hash_bytes, (admit->ids.capacity + admit->codes.capacity) * sizeof *admit->ids.entries,
-        memory_order_relaxed);
-    if (code == OMEN_OK && chunk->count <= OMEN_SLOTS_MAX - first)
-        code = omen_graph_reserve(&c->graph, first + chunk->count, err);
-    for (uint32_t row = 0; row < chunk->count && code == OMEN_OK; row++) {
-        uint32_t hash = id_hash(chunk->ids[row]);
-        enum omen_refusal refusal = 0;
+    for (uint32_t i = 0; i < epoch->placed.count; i++) {
+        uint32_t slot = epoch->placed.slots[i];
+        bool linked = (*omen_graph_flags(graph, slot) & OMEN_SLOT_LINKED) != 0;
 
-        if (find_id(c, chunk->ids[row], hash) != OMEN_SLOT_NONE)
-            refusal = OMEN_REFUSED_EXISTS;
-        else if (chunk->count > OMEN_SLOTS_MAX - first)
-            refusal = OMEN_REFUSED_FULL;
-        if (refusal == 0) {
-            place_point(c, chunk, row, admit->slot_count);
-            omen_slot_table_add(&admit->ids, hash, admit->slot_count);
-            admit->slot_count++;
-            admit->point_count++;
-            continue;
-        }
-        struct omen_item_error item = {.seq = chunk->seq,
-                                       .id = chunk->ids[row],
-                                       .index = chunk->indexes[row],
-                                       .refusal = refusal};
-        if (!omen_chunk_note(chunk, &item))
-            code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the item errors of a chunk");
-        if (code == OMEN_OK && row > run)
-            code = omen_originals_write(&c->originals, admit->slot_count - (row - run), row - run,
-                                        chunk->vectors + (size_t)run * chunk->dim, err);
-        run = row + 1;
+        if (linked ? *omen_graph_copies(graph, slot) > 0
+                   : omen_graph_died(graph, slot) == OMEN_EPOCH_NEVER)
+            epoch->placed.slots[kept++] = slot;
     }
-    if (code == OMEN_OK && chunk->count > run)
-        code = omen_originals_write(&c->originals, admit->slot_count - (chunk->count - run),
-                                    chunk->count - run, chunk->vectors + (size_t)run * chunk->dim,
-                                    err);
-    return code;
-}
+    epoch->placed.count = kept;
+    omen_slots_sort(&epoch->placed);
+    for (uint32_t i = 0; i < epoch->placed.count; i++) {
+        uint32_t slot = epoch->placed.slots[i];
+        uint8_t *flags = omen_graph_flags(graph, slot);
 
-static uint32_t find_id(const omen_collection *c, uint64_t id, uint32_t hash)
-{
-    size_t cursor = hash;
-    uint32_t slot;
-
-    do {
-        slot = omen_slot_table_next(&c->admit.ids, hash, &cursor);
-    } while (slot != OMEN_SLOT_NONE && *omen_graph_id(&c->graph, slot) != id);
-    return slot;
-}
-
-static uint32_t find_code(const omen_collection *c, const uint8_t *code, float scale, uint32_t hash)
-{
-    size_t cursor = hash;
-    uint32_t slot;
-
-    do {
-        slot = omen_slot_table_next(&c->admit.codes, hash, &cursor);
-    } while (slot != OMEN_SLOT_NONE &&
-             (memcmp(&omen_graph_meta(&c->graph, slot)->scale, &scale, sizeof scale) != 0 ||
-              memcmp(omen_graph_code(&c->graph, slot), code, c->graph.stride) != 0));
-    return slot;
-}
-
-/* Writes the slot's data. Nobody can reach the slot yet: a linked one waits for LINK, and a
- * duplicate is reached by the chain, which is stored last, with release. */
-static void place_point(omen_collection *c, const omen_chunk *chunk, uint32_t row, uint32_t slot)
-{
-    struct omen_admit *admit = &c->admit;
-    const uint8_t *code = chunk->codes + row * chunk->stride;
-    struct omen_code_meta meta = chunk->metas[row];
-    uint32_t hash = code_hash(code, chunk->stride);
-    uint32_t head = find_code(c, code, meta.scale, hash);
-
-    memcpy(omen_graph_code(&c->graph, slot), code, chunk->stride);
-    *omen_graph_meta(&c->graph, slot) = meta;
-    *omen_graph_id(&c->graph, slot) = chunk->ids[row];
-    *omen_graph_inverse_length(&c->graph, slot) = chunk->inverse_lengths[row];
-    omen_graph_set_born(&c->graph, slot, admit->epoch_number);
-    if (c->settings.metric == OMEN_METRIC_INNER_PRODUCT)
-        admit->phi_squared = omen_code_phi_squared(admit->phi_squared, meta.norm);
-    if (head == OMEN_SLOT_NONE) {
-        atomic_store_explicit(omen_graph_chain(&c->graph, slot), OMEN_SLOT_NONE,
-                              memory_order_relaxed);
-        *omen_graph_home(&c->graph, slot) = 0; /* PROPOSE finds the right one */
-        omen_slot_table_add(&admit->codes, hash, slot);
-        return;
+        if ((*flags & OMEN_SLOT_LINKED) == 0) continue;
+        *flags |= OMEN_SLOT_IN_GRAPH;
+        if (admit->pivots > 0 && !omen_slot_hashes_to_pivot(slot)) continue;
+        *flags |= OMEN_SLOT_PIVOT;
+        admit->pivots++;
+        admit->living_pivots++;
     }
-    *omen_graph_home(&c->graph, slot) = OMEN_CELL_NONE;
-    atomic_store_explicit(
-        omen_graph_chain(&c->graph, slot),
-        atomic_load_explicit(omen_graph_chain(&c->graph, head), memory_order_relaxed),
-        memory_order_relaxed);
-    atomic_store_explicit(omen_graph_chain(&c->graph, head), slot, memory_order_release);
+    kept = 0;
+    for (uint32_t i = 0; i < epoch->leavers.count; i++) {
+        uint32_t slot = epoch->leavers.slots[i];
+
+        if (*omen_graph_copies(graph, *omen_graph_home(graph, slot)) > 0)
+            epoch->leavers.slots[kept++] = slot;
+    }
+    epoch->leavers.count = kept;
 }

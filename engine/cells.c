@@ -11,6 +11,9 @@
 #define PIVOTS_MAX (OMEN_SLOTS_MAX / 64)
 
 static omen_code grow(struct omen_cells *cells, size_t stride, omen_error *err);
+static void free_cell(struct omen_cell *cell);
+static void pack_group(struct omen_cells *cells, const struct omen_graph *graph,
+                       const struct omen_kernels *kernels, uint32_t group);
 
 omen_code omen_cells_init(struct omen_cells *cells, omen_error *err)
 {
@@ -24,17 +27,9 @@ omen_code omen_cells_init(struct omen_cells *cells, omen_error *err)
 
 void omen_cells_deinit(struct omen_cells *cells)
 {
-    for (uint32_t i = 0; i < cells->count; i++) {
-        struct omen_cell_block *block =
-            atomic_load_explicit(&cells->cells[i].first, memory_order_relaxed);
-
-        while (block != NULL) {
-            struct omen_cell_block *next = atomic_load_explicit(&block->next, memory_order_relaxed);
-
-            omen_free(block);
-            block = next;
-        }
-    }
+    for (uint32_t i = 0; i < cells->count; i++)
+        free_cell(omen_cells_cell(cells, i));
+    omen_cells_recycle(cells);
     omen_free(cells->packed);
     omen_free(cells->bias);
     omen_free(cells->scales);
@@ -44,26 +39,82 @@ void omen_cells_deinit(struct omen_cells *cells)
     memset(cells, 0, sizeof *cells);
 }
 
+static void free_cell(struct omen_cell *cell)
+{
+    struct omen_cell_block *block = atomic_load_explicit(&cell->first, memory_order_relaxed);
+
+    while (block != NULL) {
+        struct omen_cell_block *next = atomic_load_explicit(&block->next, memory_order_relaxed);
+
+        omen_free(block);
+        block = next;
+    }
+    omen_free(cell);
+}
+
 omen_code omen_cells_add_pivot(struct omen_cells *cells, const struct omen_graph *graph,
                                const struct omen_kernels *kernels, uint32_t slot, omen_error *err)
 {
-    size_t stride = graph->stride;
     uint32_t p = cells->count;
-    uint32_t group = p / OMEN_PACK_GROUP * OMEN_PACK_GROUP;
-    const uint8_t *codes[OMEN_PACK_GROUP];
-    omen_code code = p == cells->capacity ? grow(cells, stride, err) : OMEN_OK;
+    struct omen_cell *cell = NULL;
+    omen_code code = p == cells->capacity ? grow(cells, graph->stride, err) : OMEN_OK;
 
     if (code != OMEN_OK) return code;
-    cells->pivots[p] = slot;
+    cell = omen_alloc_zeroed(sizeof *cell);
+    if (cell == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the cell of pivot %u", p);
+    atomic_store_explicit(&cells->cells[p], cell, memory_order_release);
+    atomic_store_explicit(&cells->pivots[p], slot, memory_order_release);
     cells->scales[p] = omen_graph_meta(graph, slot)->scale;
     cells->norms[p] = omen_graph_meta(graph, slot)->norm;
-    /* The whole group is packed again: a pivot is rare, and the kernel knows the layout. */
-    for (uint32_t i = group; i <= p; i++)
-        codes[i - group] = omen_graph_code(graph, cells->pivots[i]);
-    kernels->pack_i8(codes, p - group + 1, stride, cells->packed + group * stride,
-                     cells->bias + group);
     cells->count = p + 1;
+    /* The whole group is packed again: a pivot is rare, and the kernel knows the layout. */
+    pack_group(cells, graph, kernels, p / OMEN_PACK_GROUP);
     return OMEN_OK;
+}
+
+static void pack_group(struct omen_cells *cells, const struct omen_graph *graph,
+                       const struct omen_kernels *kernels, uint32_t group)
+{
+    uint32_t first = group * OMEN_PACK_GROUP;
+    uint32_t count = cells->count - first;
+    const uint8_t *codes[OMEN_PACK_GROUP];
+
+    if (count > OMEN_PACK_GROUP) count = OMEN_PACK_GROUP;
+    for (uint32_t i = 0; i < count; i++)
+        codes[i] = omen_graph_code(graph, omen_cells_pivot(cells, first + i));
+    kernels->pack_i8(codes, count, graph->stride, cells->packed + first * graph->stride,
+                     cells->bias + first);
+}
+
+void omen_cells_remove_pivot(struct omen_cells *cells, uint32_t i)
+{
+    uint32_t last = --cells->count;
+    struct omen_cell *gone = omen_cells_cell(cells, i);
+
+    gone->retired = cells->retired;
+    cells->retired = gone;
+    atomic_store_explicit(&cells->pivots[i], omen_cells_pivot(cells, last), memory_order_release);
+    atomic_store_explicit(&cells->cells[i], omen_cells_cell(cells, last), memory_order_release);
+    cells->scales[i] = cells->scales[last];
+    cells->norms[i] = cells->norms[last];
+    cells->scales[last] = cells->norms[last] = 0.0f;
+}
+
+void omen_cells_repack(struct omen_cells *cells, const struct omen_graph *graph,
+                       const struct omen_kernels *kernels, uint32_t from)
+{
+    for (uint32_t group = from / OMEN_PACK_GROUP; group * OMEN_PACK_GROUP < cells->count; group++)
+        pack_group(cells, graph, kernels, group);
+}
+
+void omen_cells_recycle(struct omen_cells *cells)
+{
+    while (cells->retired != NULL) {
+        struct omen_cell *cell = cells->retired;
+
+        cells->retired = cell->retired;
+        free_cell(cell);
+    }
 }
 
 omen_code omen_cell_add(struct omen_cell *cell, uint32_t slot, omen_error *err)
@@ -152,9 +203,9 @@ uint64_t omen_cells_bytes(const struct omen_cells *cells, size_t stride)
                      (stride + sizeof *cells->bias + sizeof *cells->scales + sizeof *cells->norms);
 
     for (uint32_t i = 0; i < cells->count; i++) {
-        uint32_t members = omen_cell_count(&cells->cells[i]);
+        uint32_t members = omen_cell_count(omen_cells_cell(cells, i));
 
-        bytes += sizeof *cells->cells + sizeof *cells->pivots +
+        bytes += sizeof(struct omen_cell) + sizeof *cells->cells + sizeof *cells->pivots +
                  (members / OMEN_CELL_BLOCK_MEMBERS + 1) * sizeof(struct omen_cell_block);
     }
     return bytes;

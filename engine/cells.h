@@ -10,11 +10,15 @@
  * leaves without a link from outside, is in the cell of the pivot nearest to it, and a query near
  * the group looks there.
  *
- * Readers take no lock. A cell is a list of blocks that are never moved or freed while the
- * collection lives; members and counts are atomic. A member is stored with release after its slot's
- * data was written (ADMIT); the reader loads relaxed and issues one acquire fence, as for rows
- * (graph.h). A reader beside a take-over may see a member twice or miss one: it costs an entry
- * point, never safety.
+ * Readers take no lock. A cell is a list of blocks that are never moved; members and counts are
+ * atomic. A member is stored with release after its slot's data was written (ADMIT); the reader
+ * loads relaxed and issues one acquire fence, as for rows (graph.h). A reader beside a take-over may
+ * see a member twice or miss one: it costs an entry point, never safety.
+ *
+ * When a pivot is swept, the last pivot and its cell take its number, so that the numbers stay dense
+ * (sweep.c). A reader with the old numbers reads another cell, or one beyond the new count, and
+ * both are there: a cell that has gone is freed at the next boundary, when its readers have left
+ * (grace.h).
  *
  * The order of a cell's members means nothing to the build: whatever is chosen from them is chosen
  * by (distance, slot) or (hash, slot).
@@ -35,6 +39,7 @@ struct omen_cell_block {
 };
 
 struct omen_cell {
+    struct omen_cell *retired; /* the applier's list of cells that have gone */
     /* Written by the ingest thread that has the cell in this step (release), read by searches. */
     _Atomic uint32_t count;
     struct omen_cell_block *_Atomic first;
@@ -51,9 +56,12 @@ struct omen_cells {
     float *scales;
     float *norms;
 
-    /* Written by the applier before `published` covers them, then fixed; read by searches. */
-    uint32_t *pivots; /* slots */
-    struct omen_cell *cells;
+    struct omen_cell *retired; /* since the last boundary */
+
+    /* Written by the applier (release) before `published` covers them, and when a pivot is swept;
+     * read by searches (acquire). */
+    _Atomic uint32_t *pivots; /* slots */
+    struct omen_cell *_Atomic *cells;
     /* Written by the applier (release), read by searches (acquire). */
     _Atomic uint32_t published;
 };
@@ -66,6 +74,24 @@ OMEN_CHECKED omen_code omen_cells_add_pivot(struct omen_cells *cells,
                                             const struct omen_graph *graph,
                                             const struct omen_kernels *kernels, uint32_t slot,
                                             omen_error *err);
+
+static inline uint32_t omen_cells_pivot(const struct omen_cells *cells, uint32_t i)
+{
+    return atomic_load_explicit(&cells->pivots[i], memory_order_acquire);
+}
+static inline struct omen_cell *omen_cells_cell(const struct omen_cells *cells, uint32_t i)
+{
+    return atomic_load_explicit(&cells->cells[i], memory_order_acquire);
+}
+
+/* Removes pivot i: the last one gets its number. The cell waits for the next boundary. The packed
+ * codes are right again after omen_cells_repack(). Applier, between steps. */
+void omen_cells_remove_pivot(struct omen_cells *cells, uint32_t i);
+/* Packs the codes of all pivots from number `from` on. */
+void omen_cells_repack(struct omen_cells *cells, const struct omen_graph *graph,
+                       const struct omen_kernels *kernels, uint32_t from);
+/* A boundary: frees the cells that have gone by the last one. Applier. */
+void omen_cells_recycle(struct omen_cells *cells);
 
 /* Adds a member. The cell's one writer of the step. Fails: OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_cell_add(struct omen_cell *cell, uint32_t slot, omen_error *err);

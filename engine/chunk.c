@@ -1,23 +1,27 @@
-/* chunk.c - see chunk.h. */
+/* chunk.c - see chunk.h: filling a chunk, checking and encoding its points. The record's bytes are
+ * made and read in chunk_record.c. */
 #include "engine/chunk.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/chunk_make.h"
+#include "engine/id.h"
 #include "engine/memory.h"
 #include "engine/stream.h"
 
-static omen_code make(uint32_t dim, uint32_t points, omen_chunk **out, omen_error *err);
-static size_t index_bytes(uint32_t points);
+static bool grow(void **array, uint32_t *capacity, uint32_t wanted, size_t size);
 static void move_row(omen_chunk *chunk, uint32_t from, uint32_t to);
+static void refuse_row(omen_chunk *chunk, uint32_t row, enum omen_refusal refusal, uint32_t detail);
+static bool note(omen_chunk *chunk, struct omen_item_error *item, const struct omen_id *id);
 static int compare_errors(const void *a, const void *b);
 
 omen_code omen_chunk_create(omen_stream *stream, uint32_t points, omen_chunk **out, omen_error *err)
 {
-    return make(omen_stream_dim(stream), points, out, err);
+    return omen_chunk_make(omen_stream_dim(stream), points, out, err);
 }
 
-static omen_code make(uint32_t dim, uint32_t points, omen_chunk **out, omen_error *err)
+omen_code omen_chunk_make(uint32_t dim, uint32_t points, omen_chunk **out, omen_error *err)
 {
     omen_chunk *chunk = omen_alloc_zeroed(sizeof *chunk);
     size_t n = points == 0 ? 1 : points;
@@ -29,7 +33,7 @@ static omen_code make(uint32_t dim, uint32_t points, omen_chunk **out, omen_erro
     chunk->capacity = points;
     chunk->vectors = omen_alloc_aligned(n * dim * sizeof *chunk->vectors);
     chunk->ids = omen_alloc(n * sizeof *chunk->ids);
-    chunk->indexes = omen_alloc_zeroed(index_bytes((uint32_t)n));
+    chunk->indexes = omen_alloc(n * sizeof *chunk->indexes);
     if (chunk->vectors == NULL || chunk->ids == NULL || chunk->indexes == NULL) goto fail;
     *out = chunk;
     return OMEN_OK;
@@ -42,24 +46,31 @@ fail:
 void omen_chunk_destroy(omen_chunk *chunk)
 {
     if (chunk == NULL) return;
+    for (uint32_t i = 0; chunk->keyed != NULL && i < chunk->count; i++) {
+        if (chunk->keyed[i]) omen_free((void *)(uintptr_t)chunk->ids[i]);
+    }
+    for (uint32_t i = 0; i < chunk->delete_count; i++) {
+        if (chunk->deletes[i].keyed) omen_free((void *)(uintptr_t)chunk->deletes[i].id);
+    }
     omen_free(chunk->vectors);
     omen_free(chunk->ids);
+    omen_free(chunk->keyed);
     omen_free(chunk->indexes);
+    omen_free(chunk->expires);
     omen_free(chunk->codes);
     omen_free(chunk->metas);
     omen_free(chunk->inverse_lengths);
+    omen_free(chunk->deletes);
     omen_free(chunk->errors);
+    omen_free(chunk->side);
     omen_free(chunk);
 }
+
+/* ---- filling ------------------------------------------------------------------------------- */
 
 float *omen_chunk_row(omen_chunk *chunk)
 {
     return omen_chunk_rows(chunk, 1);
-}
-
-void omen_chunk_add(omen_chunk *chunk, uint32_t index, uint64_t id)
-{
-    omen_chunk_add_many(chunk, 1, index, &id);
 }
 
 float *omen_chunk_rows(omen_chunk *chunk, uint32_t count)
@@ -68,50 +79,123 @@ float *omen_chunk_rows(omen_chunk *chunk, uint32_t count)
     return chunk->vectors + (size_t)chunk->count * chunk->dim;
 }
 
-void omen_chunk_add_many(omen_chunk *chunk, uint32_t count, uint32_t first_index,
-                         const uint64_t *ids)
+bool omen_chunk_need_keyed(omen_chunk *chunk)
 {
+    if (chunk->keyed == NULL) chunk->keyed = omen_alloc_zeroed(chunk->capacity);
+    return chunk->keyed != NULL;
+}
+
+bool omen_chunk_need_expires(omen_chunk *chunk)
+{
+    if (chunk->expires == NULL)
+        chunk->expires = omen_alloc_zeroed(chunk->capacity * sizeof *chunk->expires);
+    return chunk->expires != NULL;
+}
+
+void omen_chunk_add(omen_chunk *chunk, uint32_t index, const struct omen_id *id, uint32_t ttl_s)
+{
+    uint32_t row = chunk->count;
+
+    if (id->key_bytes == 0) {
+        omen_chunk_add_many(chunk, 1, index, &id->num, ttl_s);
+        return;
+    }
+    struct omen_key_text *key = omen_key_text_create(id->key, id->key_bytes);
+
+    if (key == NULL || !omen_chunk_need_keyed(chunk)) {
+        omen_free(key);
+        chunk->out_of_memory = true;
+        return;
+    }
+    omen_chunk_add_many(chunk, 1, index, &(uint64_t){(uintptr_t)key}, ttl_s);
+    chunk->keyed[row] = 1;
+}
+
+void omen_chunk_add_many(omen_chunk *chunk, uint32_t count, uint32_t first_index,
+                         const uint64_t *ids, uint32_t ttl_s)
+{
+    bool expires = ttl_s != 0 && omen_chunk_need_expires(chunk);
+
+    if (ttl_s != 0 && !expires) chunk->out_of_memory = true;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t index = first_index + i;
 
         chunk->ids[chunk->count] = ids[i];
         chunk->indexes[chunk->count] = (uint16_t)index; /* push refuses the chunk if it is cut */
+        if (expires) chunk->expires[chunk->count] = ttl_s;
         chunk->count++;
         if (index > chunk->index_max) chunk->index_max = index;
     }
 }
 
-void omen_chunk_refuse(omen_chunk *chunk, uint32_t index, uint64_t id, enum omen_refusal refusal,
-                       uint32_t detail)
+void omen_chunk_delete(omen_chunk *chunk, uint32_t index, const struct omen_id *id)
 {
-    struct omen_item_error item = {.id = id, .index = index, .detail = detail, .refusal = refusal};
+    uint64_t stored = id->key_bytes == 0 ? id->num : 0;
+
+    if (id->key_bytes != 0) stored = (uintptr_t)omen_key_text_create(id->key, id->key_bytes);
+    if ((id->key_bytes != 0 && stored == 0) ||
+        !grow((void **)&chunk->deletes, &chunk->delete_capacity, chunk->delete_count + 1,
+              sizeof *chunk->deletes)) {
+        if (id->key_bytes != 0) omen_free((void *)(uintptr_t)stored);
+        chunk->out_of_memory = true;
+        return;
+    }
+    if (index > chunk->index_max) chunk->index_max = index;
+    chunk->deletes[chunk->delete_count++] = (struct omen_chunk_delete){
+        .id = stored, .index = (uint16_t)index, .keyed = id->key_bytes != 0};
+}
+
+void omen_chunk_refuse(omen_chunk *chunk, uint32_t index, const struct omen_id *id,
+                       enum omen_refusal refusal, uint32_t detail)
+{
+    struct omen_item_error item = {
+        .index = (uint16_t)index, .detail = detail, .refusal = refusal};
 
     if (index > chunk->index_max) chunk->index_max = index;
-    (void)omen_chunk_note(chunk, &item); /* a failure is remembered: the push will say it */
+    (void)note(chunk, &item, id); /* a failure is remembered: the push will say it */
 }
 
-size_t omen_chunk_record_bytes(uint32_t points, uint32_t dim)
+bool omen_chunk_note(omen_chunk *chunk, uint16_t index, uint64_t stored, bool keyed,
+                     enum omen_refusal refusal)
 {
-    return OMEN_RECORD_HEADER_BYTES + OMEN_CHUNK_HEADER_BYTES + points * sizeof(uint64_t) +
-           index_bytes(points) + (size_t)points * dim * sizeof(float);
+    struct omen_item_error item = {.seq = chunk->seq, .index = index, .refusal = refusal};
+    struct omen_id id = omen_id_of(stored, keyed);
+
+    return note(chunk, &item, &id);
 }
 
-bool omen_chunk_note(omen_chunk *chunk, const struct omen_item_error *item)
+/* An id that is a key longer than any may be is not told. */
+static bool note(omen_chunk *chunk, struct omen_item_error *item, const struct omen_id *id)
 {
-    if (chunk->error_count == chunk->error_capacity) {
-        uint32_t capacity = chunk->error_capacity == 0 ? 16 : chunk->error_capacity * 2;
-        struct omen_item_error *errors = omen_realloc(chunk->errors, capacity * sizeof *errors);
-
-        if (errors == NULL) {
-            chunk->out_of_memory = true;
-            return false;
-        }
-        chunk->errors = errors;
-        chunk->error_capacity = capacity;
+    item->has_id = id != NULL && id->key_bytes <= OMEN_KEY_BYTES_MAX;
+    if (item->has_id && id->key_bytes == 0) item->num = id->num;
+    if (item->has_id && id->key_bytes > 0) {
+        item->key_bytes = (uint8_t)id->key_bytes;
+        memcpy(item->key, id->key, id->key_bytes);
+    }
+    if (!grow((void **)&chunk->errors, &chunk->error_capacity, chunk->error_count + 1,
+              sizeof *chunk->errors)) {
+        chunk->out_of_memory = true;
+        return false;
     }
     chunk->errors[chunk->error_count++] = *item;
     return true;
 }
+
+static bool grow(void **array, uint32_t *capacity, uint32_t wanted, size_t size)
+{
+    uint32_t more = *capacity == 0 ? 16 : *capacity * 2;
+    void *grown;
+
+    if (wanted <= *capacity) return true;
+    grown = omen_realloc(*array, more * size);
+    if (grown == NULL) return false;
+    *array = grown;
+    *capacity = more;
+    return true;
+}
+
+/* ---- encoding ------------------------------------------------------------------------------ */
 
 omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernels,
                             omen_metric metric, omen_error *err)
@@ -132,8 +216,7 @@ omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernel
         refusal = omen_code_encode(kernels, metric, chunk->vectors + (size_t)kept * chunk->dim,
                                    chunk->codes + kept * chunk->stride, &encoded);
         if (refusal != 0) {
-            omen_chunk_refuse(chunk, chunk->indexes[kept], chunk->ids[kept],
-                              (enum omen_refusal)refusal, encoded.detail);
+            refuse_row(chunk, kept, (enum omen_refusal)refusal, encoded.detail);
             continue;
         }
         chunk->metas[kept] = encoded.meta;
@@ -142,80 +225,35 @@ omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernel
     }
     chunk->count = kept;
     if (chunk->out_of_memory)
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the item errors of a chunk");
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the ids or the item errors of a chunk");
     if (chunk->error_count > 1)
         qsort(chunk->errors, chunk->error_count, sizeof *chunk->errors, compare_errors);
+    chunk->refused_count = chunk->error_count;
     return OMEN_OK;
 }
 
-int omen_chunk_parts(omen_chunk *chunk, struct iovec parts[OMEN_CHUNK_PARTS])
+static void refuse_row(omen_chunk *chunk, uint32_t row, enum omen_refusal refusal, uint32_t detail)
 {
-    uint8_t *h = chunk->header;
+    bool keyed = omen_chunk_is_keyed(chunk, row);
+    struct omen_id id = omen_id_of(chunk->ids[row], keyed);
 
-    memset(h, 0, sizeof chunk->header);
-    memcpy(h, chunk->session_id, OMEN_SESSION_ID_BYTES);
-    memcpy(h + 16, &chunk->generation, 8);
-    memcpy(h + 24, &chunk->seq, 8);
-    memcpy(h + 32, &chunk->count, 4);
-    memcpy(h + 36, &chunk->dim, 4);
-    h[40] = (uint8_t)chunk->mode;
-    parts[0] = (struct iovec){h, sizeof chunk->header};
-    parts[1] = (struct iovec){chunk->ids, chunk->count * sizeof *chunk->ids};
-    parts[2] = (struct iovec){chunk->indexes, index_bytes(chunk->count)};
-    for (uint32_t i = chunk->count; i % 4 != 0 && i < chunk->capacity; i++)
-        chunk->indexes[i] = 0; /* a refused point may have left its index in the filling */
-    parts[3] =
-        (struct iovec){chunk->vectors, (size_t)chunk->count * chunk->dim * sizeof *chunk->vectors};
-    return OMEN_CHUNK_PARTS;
+    omen_chunk_refuse(chunk, chunk->indexes[row], &id, refusal, detail);
+    if (!keyed) return;
+    omen_free((void *)(uintptr_t)chunk->ids[row]);
+    chunk->keyed[row] = 0;
 }
 
-omen_code omen_chunk_parse(const struct omen_record *record, uint32_t dim, omen_chunk **out,
-                           omen_error *err)
-{
-    const uint8_t *at = record->payload;
-    uint32_t count = 0;
-    uint32_t dim_there = 0;
-    omen_chunk *chunk = NULL;
-    omen_code code = OMEN_OK;
-
-    *out = NULL;
-    if (record->length >= OMEN_CHUNK_HEADER_BYTES) {
-        memcpy(&count, at + 32, 4);
-        memcpy(&dim_there, at + 36, 4);
-    }
-    if (dim_there != dim || count > OMEN_CHUNK_INDEX_MAX + 1u ||
-        omen_chunk_record_bytes(count, dim) != record->length + OMEN_RECORD_HEADER_BYTES)
-        return omen_fail(err, OMEN_DATA_LOSS,
-                         "record %llu: a chunk of %u points x %u in %u bytes cannot be",
-                         (unsigned long long)record->position, count, dim_there, record->length);
-    code = make(dim, count, &chunk, err);
-    if (code != OMEN_OK) return code;
-    memcpy(chunk->session_id, at, OMEN_SESSION_ID_BYTES);
-    memcpy(&chunk->generation, at + 16, 8);
-    memcpy(&chunk->seq, at + 24, 8);
-    chunk->mode = (omen_write_mode)at[40];
-    chunk->count = count;
-    at += OMEN_CHUNK_HEADER_BYTES;
-    memcpy(chunk->ids, at, count * sizeof *chunk->ids);
-    at += count * sizeof *chunk->ids;
-    memcpy(chunk->indexes, at, count * sizeof *chunk->indexes);
-    at += index_bytes(count);
-    memcpy(chunk->vectors, at, (size_t)count * dim * sizeof *chunk->vectors);
-    *out = chunk;
-    return OMEN_OK;
-}
-
-static size_t index_bytes(uint32_t points)
-{
-    return ((size_t)points * sizeof(uint16_t) + 7) / 8 * 8;
-}
-
+/* The row it moves to is free, and the one that it leaves holds no key any more. */
 static void move_row(omen_chunk *chunk, uint32_t from, uint32_t to)
 {
     memcpy(chunk->vectors + (size_t)to * chunk->dim, chunk->vectors + (size_t)from * chunk->dim,
            chunk->dim * sizeof *chunk->vectors);
     chunk->ids[to] = chunk->ids[from];
     chunk->indexes[to] = chunk->indexes[from];
+    if (chunk->expires != NULL) chunk->expires[to] = chunk->expires[from];
+    if (chunk->keyed == NULL) return;
+    chunk->keyed[to] = chunk->keyed[from];
+    chunk->keyed[from] = 0;
 }
 
 static int compare_errors(const void *a, const void *b)

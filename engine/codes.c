@@ -14,7 +14,6 @@ static const int8_t ones[OMEN_DIM_MAX] __attribute__((aligned(64))) = {
     ONE1024, ONE1024, ONE1024, ONE1024};
 
 static float round_scale_up(float scale);
-static int refuse_magnitude(const float *x, uint32_t dim, float max, uint32_t *detail);
 
 float omen_code_phi_squared(float old, float norm)
 {
@@ -43,7 +42,7 @@ int omen_code_encode(const struct omen_kernels *kernels, omen_metric metric, con
         return metric == OMEN_METRIC_COSINE ? OMEN_REFUSED_ZERO : 0;
     }
     if (!(max >= OMEN_COMPONENT_MIN && max <= OMEN_COMPONENT_MAX))
-        return refuse_magnitude(x, kernels->dim, max, &out->detail);
+        return omen_code_refuse_magnitude(x, kernels->dim, max, &out->detail);
     if (metric == OMEN_METRIC_COSINE)
         out->inverse_length = 1.0f / sqrtf(kernels->dot_f32_one(x, x, kernels->dim));
     scale = round_scale_up(max * out->inverse_length / 127.0f);
@@ -79,7 +78,7 @@ static float round_scale_up(float scale)
     return scale;
 }
 
-static int refuse_magnitude(const float *x, uint32_t dim, float max, uint32_t *detail)
+int omen_code_refuse_magnitude(const float *x, uint32_t dim, float max, uint32_t *detail)
 {
     if (max < OMEN_COMPONENT_MIN) return OMEN_REFUSED_TOO_SMALL;
     for (uint32_t i = 0; i < dim; i++) {

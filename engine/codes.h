@@ -71,6 +71,10 @@ struct omen_encoded {
 int omen_code_encode(const struct omen_kernels *kernels, omen_metric metric, const float *x,
                      uint8_t *code, struct omen_encoded *out);
 
+/* Why a vector with this largest magnitude, which is none that codes can have, is refused: the
+ * omen_refusal, and its component. */
+int omen_code_refuse_magnitude(const float *x, uint32_t dim, float max, uint32_t *detail);
+
 /* Turns a stored code into the signed side. out->values has room for stride bytes. */
 void omen_code_prepare(const struct omen_kernels *kernels, const uint8_t *code,
                        struct omen_code_meta meta, struct omen_prepared *out);

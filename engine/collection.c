@@ -14,22 +14,29 @@
 #include "engine/epoch.h"
 #include "engine/memory.h"
 #include "engine/settings.h"
+#include "engine/stream.h"
 #include <xxhash.h>
 
-#define REPLAY_TELL_POINTS 100000u
+#define REPLAY_TELL_RECORDS 1000u
 
 struct replay {
     omen_collection *collection;
-    uint64_t told; /* points at the last progress event */
+    uint64_t told;             /* position at the last progress event */
+    uint64_t checkpoint_bytes; /* of the records since the last CHECKPOINT */
 };
 
 static omen_code replay_record(void *user, const struct omen_record *record, omen_error *err);
-static omen_code replay_settings(omen_collection *c, const struct omen_record *record,
-                                 omen_error *err);
+static omen_code replay_first(omen_collection *c, const struct omen_record *record,
+                              omen_error *err);
+static omen_code replay_one(omen_collection *c, const struct omen_record *record,
+                            struct omen_epoch_list *complete, omen_error *err);
+static omen_code replay_open(omen_collection *c, const struct omen_record *record,
+                             omen_error *err);
 static omen_code replay_chunk(omen_collection *c, const struct omen_record *record,
-                              struct omen_epoch **complete, omen_error *err);
-static omen_code apply_and_free(omen_collection *c, struct omen_epoch *epoch, omen_error *err);
+                              struct omen_epoch_list *complete, omen_error *err);
+static omen_code apply_all(omen_collection *c, struct omen_epoch_list *complete, omen_error *err);
 static omen_code close_tail(omen_collection *c, omen_error *err);
+static omen_code switch_algorithm(omen_collection *c, omen_error *err);
 static void destroy(omen_collection *c);
 static void remove_files(const char *dir);
 static const char *base_name(const char *dir);
@@ -38,7 +45,8 @@ omen_code omen_collection_make(const char *dir, const char *name, const uint8_t 
                                const struct omen_collection_settings *settings, omen_error *err)
 {
     uint8_t payload[OMEN_SETTINGS_BYTES_MAX];
-    struct iovec part = {payload, omen_settings_write(payload, name, incarnation, settings)};
+    struct iovec part = {payload, omen_settings_write(payload, OMEN_ALGORITHM_VERSION, name,
+                                                      incarnation, settings)};
     struct omen_log_report report;
     struct omen_log *log = NULL;
     uint64_t position = 0;
@@ -57,7 +65,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
 {
     omen_collection *c = omen_alloc_zeroed(sizeof *c);
     struct omen_log_report report;
-    struct replay replay = {c, 0};
+    struct replay replay = {.collection = c};
     omen_code code = OMEN_OK;
 
     *out = NULL;
@@ -69,6 +77,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
     c->dir = dir;
     c->originals.fd = -1;
     atomic_init(&c->references, 1);
+    (void)pthread_mutex_init(&c->admit_mutex, NULL);
     (void)pthread_mutex_init(&c->apply_mutex, NULL);
     code = omen_log_file_open(dir, &c->log, &report, err);
     if (code == OMEN_OK && report.torn_bytes > 0)
@@ -80,12 +89,14 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
     if (code == OMEN_OK && c->settings.dim == 0)
         code = omen_fail(err, OMEN_DATA_LOSS, "the log has no SETTINGS record");
     if (code == OMEN_OK) code = close_tail(c, err);
+    if (code == OMEN_OK) code = switch_algorithm(c, err);
     if (code != OMEN_OK) {
         /* The logs of all collections have the same file names: say whose it is. */
         if (err != NULL) code = omen_fail(err, code, "%s: %s", base_name(dir), err->message);
         destroy(c);
         return code;
     }
+    c->admit.checkpoint_log_bytes = omen_log_bytes(c->log) - replay.checkpoint_bytes;
     atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
     *out = c;
     return OMEN_OK;
@@ -119,6 +130,10 @@ void omen_collection_get_info(omen_collection *collection, struct omen_collectio
     out->settings = collection->settings;
     out->searchable_position = atomic_load_explicit(&p->position, memory_order_acquire);
     out->points = atomic_load_explicit(&p->points, memory_order_acquire);
+    out->slots = atomic_load_explicit(&p->slots_used, memory_order_acquire);
+    out->slots_max = atomic_load_explicit(&p->slots, memory_order_acquire);
+    out->checkpoint_position = atomic_load_explicit(&p->checkpoint_position, memory_order_acquire);
+    out->algorithm_version = atomic_load_explicit(&collection->algorithm, memory_order_relaxed);
     out->epoch = atomic_load_explicit(&p->epoch, memory_order_acquire);
     out->log_position = atomic_load_explicit(&collection->durable_position, memory_order_acquire);
     out->memory_bytes = atomic_load_explicit(&collection->table_bytes, memory_order_relaxed) +
@@ -140,9 +155,11 @@ uint64_t omen_collection_graph_hash(omen_collection *collection)
     (void)pthread_mutex_lock(&collection->apply_mutex);
     slots = atomic_load_explicit(&collection->published.slots, memory_order_acquire);
     for (uint32_t slot = 0; slot < slots; slot++) {
-        uint32_t words[OMEN_ROW_LINKS + 1];
+        uint32_t words[OMEN_ROW_LINKS + 1] = {0};
 
-        words[0] = omen_row_read(omen_graph_row(&collection->graph, slot), words + 1);
+        /* ADMIT may be ahead, and have begun to use the slots of later epochs. */
+        if (*omen_graph_state(&collection->graph, slot) == OMEN_NODE_LINKED)
+            words[0] = omen_row_read(omen_graph_row(&collection->graph, slot), words + 1);
         (void)XXH3_64bits_update(state, words, (words[0] + 1) * sizeof *words);
     }
     (void)pthread_mutex_unlock(&collection->apply_mutex);
@@ -155,72 +172,138 @@ static omen_code replay_record(void *user, const struct omen_record *record, ome
 {
     struct replay *replay = user;
     omen_collection *c = replay->collection;
-    struct omen_epoch *complete = NULL;
+    struct omen_epoch_list complete = {0};
     omen_code code = OMEN_OK;
 
-    if (record->algorithm_version != OMEN_ALGORITHM_VERSION)
+    if (record->position == 1) return replay_first(c, record, err);
+    if (record->algorithm_version > OMEN_ALGORITHM_VERSION)
         return omen_fail(err, OMEN_UNIMPLEMENTED,
                          "record %llu was written under algorithm version %u; this server knows %u",
                          (unsigned long long)record->position, record->algorithm_version,
                          OMEN_ALGORITHM_VERSION);
-    if ((record->position == 1) != (record->type == OMEN_RECORD_SETTINGS))
-        return omen_fail(err, OMEN_DATA_LOSS, "record %llu has type %d; SETTINGS is the first",
-                         (unsigned long long)record->position, (int)record->type);
-    switch (record->type) {
-    case OMEN_RECORD_SETTINGS:
-        return replay_settings(c, record, err);
-    case OMEN_RECORD_OPEN:
-        if (record->length != OMEN_SESSION_ID_BYTES)
-            return omen_fail(err, OMEN_DATA_LOSS, "record %llu: an OPEN of %u bytes",
-                             (unsigned long long)record->position, record->length);
-        return omen_admit_open(c, record->position, record->payload, NULL, err);
-    case OMEN_RECORD_CHUNK:
-        code = replay_chunk(c, record, &complete, err);
-        break;
-    case OMEN_RECORD_CLOSE:
-        code = omen_admit_close(c, record->position, &complete, err);
-        break;
-    case OMEN_RECORD_FILE:
-    case OMEN_RECORD_EXPIRE:
-    case OMEN_RECORD_CHECKPOINT:
-        return omen_fail(err, OMEN_UNIMPLEMENTED, "record %llu has type %d, of a newer server",
-                         (unsigned long long)record->position, (int)record->type);
+    if (record->algorithm_version != c->admit.algorithm)
+        return omen_fail(err, OMEN_DATA_LOSS,
+                         "record %llu was written under algorithm version %u, and no SETTINGS "
+                         "record before it switches from %u",
+                         (unsigned long long)record->position, record->algorithm_version,
+                         c->admit.algorithm);
+    replay->checkpoint_bytes += OMEN_RECORD_HEADER_BYTES + record->length;
+    if (record->type == OMEN_RECORD_CHECKPOINT) replay->checkpoint_bytes = 0;
+    code = replay_one(c, record, &complete, err);
+    if (code == OMEN_OK) code = apply_all(c, &complete, err);
+    while (complete.first != NULL) { /* what a failure left */
+        struct omen_epoch *epoch = complete.first;
+
+        complete.first = epoch->next;
+        omen_epoch_destroy(epoch);
     }
-    if (code == OMEN_OK && complete != NULL) code = apply_and_free(c, complete, err);
-    if (code == OMEN_OK && c->admit.point_count - replay->told >= REPLAY_TELL_POINTS) {
-        replay->told = c->admit.point_count;
-        omen_engine_tell(c->engine, OMEN_EVENT_INFO, "collection '%s': %llu points replayed",
-                         c->name, (unsigned long long)c->admit.point_count);
+    if (code == OMEN_OK && record->position - replay->told >= REPLAY_TELL_RECORDS) {
+        replay->told = record->position;
+        omen_engine_tell(c->engine, OMEN_EVENT_INFO,
+                         "collection '%s': %llu records replayed, %llu points", c->name,
+                         (unsigned long long)record->position,
+                         (unsigned long long)c->admit.point_count);
     }
     return code;
 }
 
-static omen_code replay_settings(omen_collection *c, const struct omen_record *record,
-                                 omen_error *err)
+static omen_code replay_first(omen_collection *c, const struct omen_record *record, omen_error *err)
 {
-    omen_code code = omen_settings_read(record->payload, record->length, c->name, c->incarnation,
-                                        &c->settings, err);
+    struct omen_settings_made made;
+    omen_code code = OMEN_OK;
 
+    if (record->type != OMEN_RECORD_SETTINGS)
+        return omen_fail(err, OMEN_DATA_LOSS, "record 1 has type %d; SETTINGS is the first",
+                         (int)record->type);
+    if (record->algorithm_version < OMEN_ALGORITHM_VERSION_MIN ||
+        record->algorithm_version > OMEN_ALGORITHM_VERSION)
+        return omen_fail(err, OMEN_UNIMPLEMENTED,
+                         "record 1 was written under algorithm version %u; this server knows %u "
+                         "to %u",
+                         record->algorithm_version, OMEN_ALGORITHM_VERSION_MIN,
+                         OMEN_ALGORITHM_VERSION);
+    code = omen_settings_read(record->payload, record->length, record->algorithm_version, &made,
+                              err);
     if (code != OMEN_OK) return code;
+    memcpy(c->name, made.name, sizeof c->name);
+    memcpy(c->incarnation, made.incarnation, sizeof c->incarnation);
+    c->settings = made.settings;
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
     if (code == OMEN_OK) code = omen_originals_open(&c->originals, c->dir, c->settings.dim, err);
-    if (code == OMEN_OK) code = omen_admit_init(&c->admit, err);
+    if (code == OMEN_OK)
+        code = omen_admit_init(&c->admit, record->algorithm_version, &c->settings, err);
     c->admit.position = record->position;
+    atomic_store_explicit(&c->algorithm, record->algorithm_version, memory_order_relaxed);
     atomic_store_explicit(&c->published.position, record->position, memory_order_release);
     return code;
+}
+
+static omen_code replay_one(omen_collection *c, const struct omen_record *record,
+                            struct omen_epoch_list *complete, omen_error *err)
+{
+    uint64_t now_s = 0;
+
+    switch (record->type) {
+    case OMEN_RECORD_OPEN:
+        return replay_open(c, record, err);
+    case OMEN_RECORD_CHUNK:
+        return replay_chunk(c, record, complete, err);
+    case OMEN_RECORD_CLOSE:
+        return omen_admit_close(c, record->position, complete, err);
+    case OMEN_RECORD_SETTINGS:
+        return omen_admit_settings(c, record, complete, err);
+    case OMEN_RECORD_EXPIRE:
+        if (record->length != sizeof now_s || c->admit.algorithm < 2) break;
+        memcpy(&now_s, record->payload, sizeof now_s);
+        if (now_s > UINT32_MAX) break;
+        return omen_admit_expire(c, record->position, (uint32_t)now_s, complete, err);
+    case OMEN_RECORD_CHECKPOINT:
+        if (c->admit.algorithm < 2) break;
+        return omen_admit_checkpoint(c, record->position, complete, err);
+    case OMEN_RECORD_FILE:
+        break;
+    }
+    return omen_fail(err, OMEN_DATA_LOSS,
+                     "record %llu of type %d and %u bytes cannot be under algorithm version %u",
+                     (unsigned long long)record->position, (int)record->type, record->length,
+                     c->admit.algorithm);
+}
+
+static omen_code replay_open(omen_collection *c, const struct omen_record *record, omen_error *err)
+{
+    struct omen_open_payload open = {0};
+    size_t wanted = c->admit.algorithm < 2 ? OMEN_SESSION_ID_BYTES : sizeof open;
+
+    if (record->length != wanted)
+        return omen_fail(err, OMEN_DATA_LOSS, "record %llu: an OPEN of %u bytes",
+                         (unsigned long long)record->position, record->length);
+    memcpy(&open, record->payload, wanted);
+    return omen_admit_open(c, record->position, open.session_id, open.errors_seen_seq, NULL, err);
+}
+
+static bool chunk_may_be(const omen_chunk *chunk, uint32_t algorithm)
+{
+    return algorithm >= 2 ||
+           (chunk->mode == OMEN_WRITE_INSERT_ONLY && chunk->keyed == NULL &&
+            chunk->expires == NULL && chunk->delete_count == 0 && chunk->error_count == 0 &&
+            chunk->generation != 0);
 }
 
 /* A chunk that was good enough for the log is good now: what encoding refuses today, it refused
  * then. */
 static omen_code replay_chunk(omen_collection *c, const struct omen_record *record,
-                              struct omen_epoch **complete, omen_error *err)
+                              struct omen_epoch_list *complete, omen_error *err)
 {
     omen_chunk *chunk = NULL;
     omen_code code = omen_chunk_parse(record, c->settings.dim, &chunk, err);
     uint32_t count = code == OMEN_OK ? chunk->count : 0;
 
+    if (code == OMEN_OK && !chunk_may_be(chunk, c->admit.algorithm))
+        code = omen_fail(err, OMEN_DATA_LOSS,
+                         "record %llu holds what algorithm version %u does not know",
+                         (unsigned long long)record->position, c->admit.algorithm);
     if (code == OMEN_OK) code = omen_chunk_encode(chunk, &c->kernels, c->settings.metric, err);
     if (code == OMEN_OK && chunk->count != count)
         code = omen_fail(err, OMEN_DATA_LOSS, "record %llu holds a point that no check lets in",
@@ -230,27 +313,58 @@ static omen_code replay_chunk(omen_collection *c, const struct omen_record *reco
     return code;
 }
 
-static omen_code apply_and_free(omen_collection *c, struct omen_epoch *epoch, omen_error *err)
+static omen_code apply_all(omen_collection *c, struct omen_epoch_list *complete, omen_error *err)
 {
-    omen_code code = omen_epoch_apply(c->engine->step, c, epoch, err);
+    omen_code code = OMEN_OK;
 
-    omen_epoch_destroy(epoch);
+    while (complete->first != NULL && code == OMEN_OK) {
+        struct omen_epoch *epoch = complete->first;
+
+        complete->first = epoch->next;
+        if (epoch->next == NULL) complete->last = NULL;
+        code = omen_epoch_apply(c->engine->step, c, epoch, err);
+        omen_epoch_destroy(epoch);
+    }
     return code;
 }
 
 /* What was admitted but in no complete epoch becomes one, as if a writer had been waiting. */
 static omen_code close_tail(omen_collection *c, omen_error *err)
 {
-    struct omen_epoch *complete = NULL;
+    struct omen_epoch_list complete = {0};
     uint64_t position = 0;
     omen_code code;
 
     if (!omen_admit_open_dirty(&c->admit)) return OMEN_OK;
-    code =
-        omen_log_append(c->log, OMEN_RECORD_CLOSE, OMEN_ALGORITHM_VERSION, NULL, 0, &position, err);
+    code = omen_log_append(c->log, OMEN_RECORD_CLOSE, (uint16_t)c->admit.algorithm, NULL, 0,
+                           &position, err);
     if (code == OMEN_OK) code = omen_log_sync(c->log, err);
     if (code == OMEN_OK) code = omen_admit_close(c, position, &complete, err);
-    if (code == OMEN_OK) code = apply_and_free(c, complete, err);
+    if (code == OMEN_OK) code = apply_all(c, &complete, err);
+    return code;
+}
+
+/* A collection of an older version goes on under ours. */
+static omen_code switch_algorithm(omen_collection *c, omen_error *err)
+{
+    const uint32_t change[2] = {OMEN_SETTING_ALGORITHM, OMEN_ALGORITHM_VERSION};
+    struct iovec part = {(void *)(uintptr_t)change, sizeof change};
+    struct omen_record record = {
+        .type = OMEN_RECORD_SETTINGS, .payload = change, .length = sizeof change};
+    struct omen_epoch_list complete = {0};
+    uint32_t old = c->admit.algorithm;
+    omen_code code;
+
+    if (old == OMEN_ALGORITHM_VERSION) return OMEN_OK;
+    code = omen_log_append(c->log, OMEN_RECORD_SETTINGS, (uint16_t)old, &part, 1, &record.position,
+                           err);
+    if (code == OMEN_OK) code = omen_log_sync(c->log, err);
+    if (code == OMEN_OK) code = omen_admit_settings(c, &record, &complete, err);
+    if (code == OMEN_OK) code = apply_all(c, &complete, err);
+    if (code == OMEN_OK)
+        omen_engine_tell(c->engine, OMEN_EVENT_INFO,
+                         "collection '%s': goes on under algorithm version %u, after %u", c->name,
+                         OMEN_ALGORITHM_VERSION, old);
     return code;
 }
 
@@ -262,13 +376,14 @@ static void destroy(omen_collection *c)
         c->complete_first = epoch->next;
         omen_epoch_destroy(epoch);
     }
-    omen_admit_deinit(&c->admit);
+    omen_admit_deinit(c);
     omen_originals_close(&c->originals);
     if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
     omen_graph_deinit(&c->graph);
     omen_log_close(c->log);
     if (c->dropped) remove_files(c->dir);
     (void)pthread_mutex_destroy(&c->apply_mutex);
+    (void)pthread_mutex_destroy(&c->admit_mutex);
     omen_free(c->dir);
     omen_free(c);
 }

@@ -14,6 +14,7 @@
 #include "engine/admit.h"
 #include "engine/cells.h"
 #include "engine/engine.h"
+#include "engine/grace.h"
 #include "engine/graph.h"
 #include "engine/log.h"
 #include "engine/originals.h"
@@ -29,7 +30,9 @@
  */
 struct omen_published {
     /* Written by the applier (release), read by searches and anyone else (acquire). */
-    _Atomic uint32_t slots;
+    _Atomic uint32_t slots; /* ever used */
+    _Atomic uint64_t slots_used;
+    _Atomic uint64_t checkpoint_position;
     _Atomic uint64_t points;
     _Atomic float phi_squared;
     _Atomic uint32_t epoch;
@@ -48,12 +51,16 @@ struct omen_collection {
     /* Any thread. */
     _Atomic uint32_t references;
     _Atomic uint64_t backlog_bytes; /* chunks between push and publish */
+    struct omen_grace grace;
 
-    /* Log thread; at start-up the opening thread. */
+    /* Log thread; at start-up the opening thread. The mutex is held while a group is written and
+     * admitted; whoever wants ADMIT's state at rest (validate) takes it, before apply_mutex. */
+    pthread_mutex_t admit_mutex;
     struct omen_log *log;
     struct omen_admit admit;
     _Atomic uint64_t hash_bytes;       /* of ADMIT's two tables; written there, read by anyone */
     _Atomic uint64_t durable_position; /* written there, read by anyone */
+    _Atomic uint32_t algorithm;        /* written there, read by anyone */
 
     /* ADMIT writes new slots; the applier links them (graph.h says which array is whose). */
     struct omen_graph graph;
@@ -70,6 +77,8 @@ struct omen_collection {
     /* Under the queues' mutex (ingest.c). */
     struct omen_collection *next_to_log; /* in the engine's list of logs with work */
     struct omen_collection *next_to_apply;
+    struct omen_collection *next_to_expire;
+    uint32_t next_expiry_s; /* of its first point that expires; UINT32_MAX: none does */
     bool in_log_list;
     bool in_apply_list;
     bool applying;

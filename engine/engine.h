@@ -11,6 +11,7 @@
 #ifndef OMEN_ENGINE_H
 #define OMEN_ENGINE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,6 +23,28 @@ typedef struct omen_engine omen_engine;         /* one data directory and its th
 typedef struct omen_collection omen_collection; /* a named set of vectors; counted */
 typedef struct omen_stream omen_stream;         /* one writer of one collection */
 typedef struct omen_chunk omen_chunk;           /* points on their way in */
+
+/* ---- ids ---------------------------------------------------------------------------------- */
+
+/* A point's id: a number, or a key of 1..OMEN_KEY_BYTES_MAX bytes. 7 and "7" are two ids. */
+struct omen_id {
+    union {
+        uint64_t num;       /* key_bytes == 0 */
+        const uint8_t *key; /* else; borrowed, for as long as whoever gives it says */
+    };
+    uint32_t key_bytes;
+};
+static inline struct omen_id omen_id_num(uint64_t num)
+{
+    return (struct omen_id){{.num = num}, 0};
+}
+static inline struct omen_id omen_id_key(const void *key, uint32_t bytes)
+{
+    return (struct omen_id){{.key = (const uint8_t *)key}, bytes};
+}
+/* The order of ids, as in answers: numbers before keys, numbers by value, keys byte by byte, a
+ * prefix before what it begins. Negative, 0 or positive. */
+int omen_id_compare(const struct omen_id *a, const struct omen_id *b);
 
 /* ---- engine ------------------------------------------------------------------------------- */
 
@@ -80,6 +103,8 @@ struct omen_collection_settings {
     uint32_t probes;       /* 1..64 */
     uint32_t epoch_points; /* 1..OMEN_EPOCH_POINTS_MAX */
     uint32_t epoch_bytes;  /* 4096..OMEN_EPOCH_BYTES_MAX */
+    uint32_t checkpoint_bytes; /* log bytes between two CHECKPOINT records, at least:
+                                  OMEN_CHECKPOINT_BYTES_MIN..OMEN_CHECKPOINT_BYTES_MAX */
 };
 
 #define OMEN_INCARNATION_BYTES 16u
@@ -89,7 +114,11 @@ struct omen_collection_info {
     char name[OMEN_NAME_BYTES_MAX + 1];
     uint8_t incarnation[OMEN_INCARNATION_BYTES];
     struct omen_collection_settings settings;
+    uint32_t algorithm_version;   /* what an epoch does; see settings.h */
     uint64_t points;              /* searchable */
+    uint64_t slots;               /* in use: points, and dead ones whose slot is not free yet */
+    uint64_t slots_max;           /* the most there were: what memory and disk are sized by */
+    uint64_t checkpoint_position; /* of the last CHECKPOINT record that was applied; 0: none */
     uint64_t log_position;        /* last durable and admitted record */
     uint64_t searchable_position; /* last record that searches see */
     uint64_t epoch;               /* last published epoch */
@@ -145,19 +174,20 @@ struct omen_validation {
         reached_by_links; /* of the linked ones, from the pivots; the others through their cell */
 };
 
-/* Checks every invariant of the collection: links, cells, chains, tables, counts. The collection
- * must be at rest: everything pushed is searchable. Any thread but the engine's own; holds the
- * applier. Fails: OMEN_DATA_LOSS (err names the first violation and its slot),
- * OMEN_RESOURCE_EXHAUSTED. */
+/* Checks every invariant of the collection: links, cells, chains, tables, counts. Holds the log
+ * thread and the applier meanwhile. Any thread but the engine's own.
+ * Fails: OMEN_DATA_LOSS VIOLATION (err names the first violation and its slot),
+ *        OMEN_FAILED_PRECONDITION NOT_AT_REST (an epoch is open or waits: try again when everything
+ *        pushed is searchable), OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_collection_validate(omen_collection *collection,
                                                 struct omen_validation *out, omen_error *err);
 
 /* ---- streaming insert --------------------------------------------------------------------- */
 
 typedef enum omen_write_mode {
-    OMEN_WRITE_INSERT_ONLY = 1,
-    OMEN_WRITE_UPSERT = 2,
-    OMEN_WRITE_UPDATE_ONLY = 3
+    OMEN_WRITE_INSERT_ONLY = 1, /* an id that is there is refused */
+    OMEN_WRITE_UPSERT = 2,      /* the last write wins, within a chunk, too */
+    OMEN_WRITE_UPDATE_ONLY = 3  /* an id that is not there is refused */
 } omen_write_mode;
 
 /* Something about the stream changed: take a look with omen_stream_poll(). Called on engine
@@ -168,6 +198,9 @@ typedef void omen_stream_event_fn(void *user);
 struct omen_stream_options {
     uint8_t session_id[OMEN_SESSION_ID_BYTES]; /* all zero: make one */
     omen_write_mode mode;
+    bool sessionless;         /* for one request that is not resumed: no session is kept in the log,
+                                 session_id is not looked at, and poll says `opened` at once */
+    uint64_t errors_seen_seq; /* the client has the item errors of chunks up to here */
     omen_stream_event_fn *event; /* not NULL */
     void *event_user;
 };
@@ -175,7 +208,7 @@ struct omen_stream_options {
 /* Opens a stream: asks the log for a new generation of the session. Until poll says `opened`,
  * nothing may be pushed.
  * Owns:  *out, release it with omen_stream_close(). It holds the collection.
- * Fails: OMEN_UNIMPLEMENTED MODE_NOT_SERVED, OMEN_NOT_FOUND (the collection was deleted),
+ * Fails: OMEN_NOT_FOUND (the collection was deleted), OMEN_INVALID_ARGUMENT BAD_MODE,
  *        OMEN_UNAVAILABLE READ_ONLY (it takes no writes until a restart),
  *        OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_stream_open(omen_collection *collection,
@@ -185,18 +218,22 @@ OMEN_CHECKED omen_code omen_stream_open(omen_collection *collection,
 struct omen_stream_state {
     uint8_t session_id[OMEN_SESSION_ID_BYTES];
     bool opened;
-    uint64_t next_seq;       /* valid when opened: what the session wants first */
-    uint64_t received_seq;   /* pushed */
-    uint64_t durable_seq;    /* on disk and admitted */
-    uint64_t searchable_seq; /* published */
-    uint64_t log_position;   /* of durable_seq's record */
-    bool room;               /* false: read no more from the client until the next event */
-    omen_code code;          /* not OMEN_OK: the stream is dead, nothing more will be admitted */
+    uint64_t next_seq;        /* valid when opened: what the session wants first */
+    uint64_t errors_from_seq; /* valid when opened: item errors of chunks from here on can be taken,
+                                 also of those that an earlier stream of the session pushed; older
+                                 ones were seen by the client, or are forgotten */
+    uint64_t received_seq;    /* pushed */
+    uint64_t durable_seq;     /* on disk and admitted */
+    uint64_t searchable_seq;  /* published */
+    uint64_t log_position;    /* of durable_seq's record: the read token */
+    uint64_t pending_bytes;   /* pushed and not yet searchable, as records */
+    bool room;                /* false: read no more from the client until the next event */
+    omen_code code;           /* not OMEN_OK: the stream is dead, nothing more will be admitted */
     omen_error error;
 };
 void omen_stream_poll(omen_stream *stream, struct omen_stream_state *out);
 
-/* A point that was refused; enough to make the sentence later. */
+/* A point, a delete or a query that was refused; enough to make the sentence later. */
 enum omen_refusal {
     OMEN_REFUSED_DIMENSION = 1, /* detail = components given */
     OMEN_REFUSED_NOT_FINITE,    /* detail = index of the component */
@@ -205,17 +242,23 @@ enum omen_refusal {
     OMEN_REFUSED_ZERO,      /* the zero vector under cosine */
     OMEN_REFUSED_EXISTS,    /* INSERT_ONLY and the id is there */
     OMEN_REFUSED_ID_MISSING,
-    OMEN_REFUSED_ID_KIND, /* a byte key: not served yet */
-    OMEN_REFUSED_FULL     /* OMEN_SLOTS_MAX points */
+    OMEN_REFUSED_KEY_LENGTH, /* detail = bytes given; 0 or more than OMEN_KEY_BYTES_MAX */
+    OMEN_REFUSED_FULL,       /* OMEN_SLOTS_MAX points */
+    OMEN_REFUSED_UNKNOWN,    /* UPDATE_ONLY and the id is not there */
+    OMEN_REFUSED_K,          /* of a query: detail = k given */
+    OMEN_REFUSED_EF          /* of a query: detail = ef given */
 };
 struct omen_item_error {
     uint64_t seq;
-    uint64_t id;
-    uint32_t index; /* of the point in its chunk */
+    uint64_t num;                    /* the id, if it is a number */
+    uint8_t key[OMEN_KEY_BYTES_MAX]; /* the id, if it is a key */
+    uint8_t key_bytes;
+    bool has_id;    /* false: there was none, or none that is one */
+    uint16_t index; /* of the point or delete in its chunk */
     uint32_t detail;
     enum omen_refusal refusal;
 };
-/* The sentence, code and reason of a refusal ("vector has 3 components, the collection 384"). */
+/* The code, reason and sentence of a refusal ("vector has 3 components, the collection 384"). */
 omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t dim,
                                    omen_error *out);
 
@@ -224,8 +267,8 @@ omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t 
 size_t omen_stream_take_errors(omen_stream *stream, struct omen_item_error *out, size_t room,
                                uint64_t *complete_seq);
 
-/* Room for up to `points` points of the stream's dimension. Owns: *out, release it by
- * omen_stream_push() or omen_chunk_destroy(). Fails: OMEN_RESOURCE_EXHAUSTED. */
+/* Room for up to `points` points of the stream's dimension, and any number of deletes. Owns: *out,
+ * release it by omen_stream_push() or omen_chunk_destroy(). Fails: OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_chunk_create(omen_stream *stream, uint32_t points, omen_chunk **out,
                                          omen_error *err);
 void omen_chunk_destroy(omen_chunk *chunk); /* NULL is allowed */
@@ -234,19 +277,25 @@ void omen_chunk_destroy(omen_chunk *chunk); /* NULL is allowed */
  * one after the other. NULL when the chunk is full. Then omen_chunk_add() keeps it, or another call
  * of omen_chunk_row() forgets it. */
 float *omen_chunk_row(omen_chunk *chunk);
-void omen_chunk_add(omen_chunk *chunk, uint32_t index, uint64_t id);
-/* The same for `count` points at once: room for their floats, then their ids; their indexes are
- * first_index, first_index + 1, ... NULL when there is no room. */
+/* Borrows the key until the return. `ttl_s`: seconds from the push on until the point expires; 0:
+ * never. Here and below, memory that cannot be had makes the push fail. */
+void omen_chunk_add(omen_chunk *chunk, uint32_t index, const struct omen_id *id, uint32_t ttl_s);
+/* The same for `count` points at once: room for their floats, then their ids, all numbers; their
+ * indexes are first_index, first_index + 1, ... NULL when there is no room. */
 float *omen_chunk_rows(omen_chunk *chunk, uint32_t count);
 void omen_chunk_add_many(omen_chunk *chunk, uint32_t count, uint32_t first_index,
-                         const uint64_t *ids);
-/* Notes a point that the decoder itself refused (dimension, id). */
-void omen_chunk_refuse(omen_chunk *chunk, uint32_t index, uint64_t id, enum omen_refusal refusal,
-                       uint32_t detail);
+                         const uint64_t *ids, uint32_t ttl_s);
+/* Deletes an id, whether it is there or not. All deletes of a chunk come after all its points. */
+void omen_chunk_delete(omen_chunk *chunk, uint32_t index, const struct omen_id *id);
+/* Notes a point or a delete that the decoder itself refused (dimension, id). `id` may be NULL. */
+void omen_chunk_refuse(omen_chunk *chunk, uint32_t index, const struct omen_id *id,
+                       enum omen_refusal refusal, uint32_t detail);
 
-/* Bytes of the record that a chunk of so many points makes; at most OMEN_RECORD_BYTES_MAX may be
- * pushed. */
+/* Bytes of the record that a chunk of so many points with numbers as ids makes, no deletes, no
+ * refusals, no time to live. At most OMEN_RECORD_BYTES_MAX may be pushed. */
 size_t omen_chunk_record_bytes(uint32_t points, uint32_t dim);
+/* The same of what is in this chunk. */
+size_t omen_chunk_bytes(const omen_chunk *chunk);
 
 /* Checks and encodes the points (a bad one becomes an item error and the others go in) and hands
  * the chunk to the log. Does not block. Threads: one at a time per stream; other streams in
@@ -263,12 +312,27 @@ OMEN_CHECKED omen_code omen_stream_push(omen_stream *stream, uint64_t seq, omen_
  * callback that is running on another thread. NULL is allowed; not from the callback. */
 void omen_stream_close(omen_stream *stream);
 
+/* ---- get ---------------------------------------------------------------------------------- */
+
+struct omen_got {
+    bool found;
+    uint32_t expires_s; /* Unix time; 0: never */
+};
+/* Looks up `count` ids as of the last published epoch: the vectors as they were sent go to
+ * vectors + i * dim (NULL: not wanted). Copies; may read from disk. Any thread that may block.
+ * *log_position: what was read: everything up to this record. Fails: OMEN_INVALID_ARGUMENT
+ * BAD_LIMIT (more than OMEN_GET_IDS_MAX). */
+OMEN_CHECKED omen_code omen_collection_get_points(omen_collection *collection,
+                                                  const struct omen_id *ids, uint32_t count,
+                                                  struct omen_got *out, float *vectors,
+                                                  uint64_t *log_position, omen_error *err);
+
 /* ---- search ------------------------------------------------------------------------------- */
 
 enum omen_shortfall { OMEN_SHORTFALL_NONE, OMEN_SHORTFALL_COLLECTION, OMEN_SHORTFALL_EF };
 
 struct omen_hit {
-    uint64_t id;
+    struct omen_id id; /* a key lives with the search */
     float distance;
 };
 struct omen_query_result {
@@ -278,34 +342,57 @@ struct omen_query_result {
     uint32_t ef;      /* as used; 0 when exact */
     bool exact;
     enum omen_shortfall shortfall;
+    enum omen_refusal refusal; /* not 0: this query was refused and has no hits */
+    uint32_t detail;           /* of the refusal */
+};
+/* The code, reason and sentence of a query's refusal. */
+omen_code omen_query_describe(const struct omen_query_result *result, uint32_t dim,
+                              omen_error *out);
+
+struct omen_query_options {
+    uint32_t k;  /* 1..OMEN_K_MAX; 0 = OMEN_K_DEFAULT */
+    uint32_t ef; /* 1..OMEN_EF_MAX; 0 = OMEN_EF_DEFAULT; raised to k */
+    bool exact;
+    enum omen_refusal refusal; /* not 0: whoever read the query refused it; it is not run */
+    uint32_t detail;
 };
 
 /* A batch of queries. The caller fills the first group and keeps the struct alive until `done`. */
 struct omen_search {
-    omen_collection *collection; /* borrowed until done */
+    omen_collection *collection; /* borrowed until omen_search_deinit() */
     const float *queries;        /* count x dim, borrowed until done */
     uint32_t count;              /* 1..OMEN_SEARCH_QUERIES_MAX */
-    uint32_t k;                  /* 0 = OMEN_K_DEFAULT */
-    uint32_t ef;                 /* 0 = OMEN_EF_DEFAULT; raised to k */
-    bool exact;
+    struct omen_query_options options;
+    const struct omen_query_options *each; /* NULL: `options` for all; else `count` of them,
+                                              borrowed until done */
+    uint64_t min_position; /* wait until everything up to this record is searchable; 0: do not */
+    uint64_t deadline_ns;  /* CLOCK_MONOTONIC; 0: none. Later the search ends with
+                              OMEN_DEADLINE_EXCEEDED, wherever it is */
     void (*done)(struct omen_search *search); /* once, on a search thread; may free the struct
                                                  after omen_search_deinit() */
     void *user;
+
+    /* Any thread, by omen_search_cancel(). Zero before submit. */
+    _Atomic bool cancelled;
 
     /* Filled by the engine before `done`. */
     omen_code code; /* OMEN_OK, or why there are no results */
     omen_error error;
     struct omen_query_result *results; /* count of them */
     uint64_t log_position;             /* everything up to this record was seen */
-    uint64_t duration_us;
+    uint64_t duration_us;              /* without the wait for min_position */
 
     struct omen_search_private *private_; /* zero before submit */
 };
 
-/* Checks the request and queues it; `done` is called if and only if OMEN_OK is returned.
- * Fails: OMEN_INVALID_ARGUMENT BAD_LIMIT, TOO_LARGE, NOT_FINITE, OUT_OF_RANGE, ZERO_VECTOR (err
- *        names the query), OMEN_RESOURCE_EXHAUSTED. */
+/* Checks the request and queues it; `done` is called if and only if OMEN_OK is returned. A query
+ * whose vector, k or ef is bad is refused in its result; the others are run.
+ * Fails: OMEN_INVALID_ARGUMENT BAD_LIMIT (number of queries), TOO_LARGE (sum of all k),
+ *        OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_search_submit(struct omen_search *search, omen_error *err);
+/* Lets a submitted search end soon, with OMEN_CANCELLED, unless it is done. Any thread, from submit
+ * until the caller calls omen_search_deinit(); `done` is still called. */
+void omen_search_cancel(struct omen_search *search);
 /* Frees the results. Also allowed for a search that was never submitted (zeroed). */
 void omen_search_deinit(struct omen_search *search);
 

@@ -1,12 +1,14 @@
 /* epoch.c - one step of a collection: the order of the phases, and what is published when.
  *
- * new pivots take over members | route every point | update the cells | candidates, selection, own
- * rows | back-links. A bar is a barrier: the crew's threads have all finished. After the last round
- * the epoch is published.
+ * dead nodes leave their cells | links to them are repaired | new pivots take over members | route
+ * every point | update the cells | candidates, selection, own rows | back-links | duplicates join
+ * their chains | at a boundary: the sweep. A bar is a barrier: the crew's threads have all finished.
+ * Then the epoch is published.
  *
  * Rounds: a young graph at most doubles in one go (prefix doubling, as in ParlayANN). Points that
  * arrive together choose their nearest among each other; were the first thousands one round, they
- * would form islands without a long link between them. The boundaries depend on slot numbers alone.
+ * would form islands without a long link between them. The boundaries depend on the number of
+ * points alone.
  */
 #include "engine/epoch.h"
 
@@ -14,8 +16,8 @@
 
 #include "engine/memory.h"
 
-/* The first round; each later one ends at twice the slots before it, at most. */
-#define FIRST_ROUND_SLOTS 16u
+/* The first round; each later one ends at twice the points before it, at most. */
+#define FIRST_ROUND_POINTS 16u
 
 /* An epoch this small is done sooner by one thread than by waking the others. */
 #define CREW_POINTS_MIN 32u
@@ -25,11 +27,11 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err);
 static void worker_unfit(struct omen_worker *w);
 static void worker_deinit(struct omen_worker *w);
 static omen_code collect_points(struct omen_step *step, omen_error *err);
-static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error *err);
 static omen_code add_pivots(struct omen_step *step, omen_error *err);
 static omen_code plan_blocks(struct omen_step *step, omen_error *err);
 static void collect_everything(struct omen_step *step);
 static omen_code apply_round(struct omen_step *step, omen_error *err);
+static void join_chains(struct omen_step *step);
 static void publish(struct omen_step *step);
 
 omen_code omen_step_create(omen_crew *crew, uint32_t shards, struct omen_step **out,
@@ -75,6 +77,7 @@ void omen_step_destroy(struct omen_step *step)
     omen_free(step->takeover_begin);
     omen_free(step->takeover_pivots);
     omen_free(step->moves);
+    omen_free(step->repairs);
     omen_free(step->blocks);
     omen_free(step);
 }
@@ -88,14 +91,20 @@ omen_code omen_epoch_apply(struct omen_step *step, omen_collection *collection,
     step->collection = collection;
     step->epoch = epoch;
     code = fit_collection(step, err);
-    for (uint32_t s = epoch->first_slot; s < epoch->end_slot && code == OMEN_OK;
-         s = step->end_slot) {
-        uint32_t most = s < FIRST_ROUND_SLOTS ? FIRST_ROUND_SLOTS : 2 * s;
+    if (code == OMEN_OK) code = omen_step_retire(step, err);
+    if (code == OMEN_OK) code = omen_step_repair(step, err);
+    for (uint32_t i = 0; i < epoch->placed.count && code == OMEN_OK; i = step->end) {
+        uint64_t points = epoch->points_before + i;
+        uint64_t most = points < FIRST_ROUND_POINTS ? FIRST_ROUND_POINTS : 2 * points;
 
-        step->first_slot = s;
-        step->end_slot = epoch->end_slot < most ? epoch->end_slot : most;
+        step->first = i;
+        step->end = epoch->placed.count;
+        if (most - epoch->points_before < step->end)
+            step->end = (uint32_t)(most - epoch->points_before);
         code = apply_round(step, err);
     }
+    if (code == OMEN_OK) join_chains(step);
+    if (code == OMEN_OK && epoch->boundary) code = omen_step_sweep(step, err);
     if (code == OMEN_OK) publish(step);
     step->epoch = NULL;
     step->collection = NULL;
@@ -141,7 +150,7 @@ bool omen_worker_fit_cells(struct omen_step *step, struct omen_worker *w)
     uint32_t largest = OMEN_CELL_SCAN_MAX;
 
     for (uint32_t i = 0; i < cells->count; i++) {
-        uint32_t members = omen_cell_count(&cells->cells[i]);
+        uint32_t members = omen_cell_count(omen_cells_cell(cells, i));
 
         if (members > largest) largest = members;
     }
@@ -195,6 +204,7 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
     for (uint32_t i = 0; i < step->worker_count; i++) {
         step->workers[i].code = OMEN_OK;
         step->workers[i].move_count = 0;
+        step->workers[i].repair_count = 0;
     }
     if (stride <= step->fit_stride && probes <= step->fit_probes && keys <= step->fit_keys)
         return OMEN_OK;
@@ -247,21 +257,26 @@ static void worker_deinit(struct omen_worker *w)
     omen_free(w->cell_list);
     omen_free(w->cell_begin);
     omen_free(w->moves);
+    omen_free(w->repairs);
 }
 
 static omen_code collect_points(struct omen_step *step, omen_error *err)
 {
     const struct omen_graph *graph = &step->collection->graph;
-    omen_code code = grow_points(step, step->end_slot - step->first_slot, err);
+    omen_code code = omen_step_fit_points(step, step->end - step->first, err);
 
     step->point_count = 0;
-    for (uint32_t s = step->first_slot; code == OMEN_OK && s < step->end_slot; s++) {
-        if (*omen_graph_home(graph, s) != OMEN_CELL_NONE) step->points[step->point_count++] = s;
+    for (uint32_t i = step->first; code == OMEN_OK && i < step->end; i++) {
+        uint32_t slot = step->epoch->placed.slots[i];
+
+        if ((*omen_graph_flags(graph, slot) & OMEN_SLOT_LINKED) == 0) continue;
+        *omen_graph_state(graph, slot) = OMEN_NODE_LINKED;
+        step->points[step->point_count++] = slot;
     }
     return code;
 }
 
-static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error *err)
+omen_code omen_step_fit_points(struct omen_step *step, uint32_t points, omen_error *err)
 {
     if (points <= step->point_capacity) return OMEN_OK;
     omen_free(step->points);
@@ -277,6 +292,26 @@ static omen_code grow_points(struct omen_step *step, uint32_t points, omen_error
     return OMEN_OK;
 }
 
+omen_code omen_step_fit_moves(struct omen_step *step, uint32_t count, omen_error *err)
+{
+    if (count <= step->move_capacity) return OMEN_OK;
+    omen_free(step->moves);
+    step->move_capacity = 0;
+    step->moves = omen_alloc(count * sizeof *step->moves);
+    if (step->moves == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u moves", count);
+    step->move_capacity = count;
+    return OMEN_OK;
+}
+
+int omen_move_compare(const void *a, const void *b)
+{
+    const struct omen_move *x = a;
+    const struct omen_move *y = b;
+
+    if (x->cell != y->cell) return x->cell < y->cell ? -1 : 1;
+    return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
 static omen_code add_pivots(struct omen_step *step, omen_error *err)
 {
     omen_collection *c = step->collection;
@@ -284,22 +319,40 @@ static omen_code add_pivots(struct omen_step *step, omen_error *err)
 
     step->old_pivots = c->cells.count;
     for (uint32_t i = 0; i < step->point_count && code == OMEN_OK; i++) {
-        if (omen_slot_is_pivot(step->points[i]))
+        if ((*omen_graph_flags(&c->graph, step->points[i]) & OMEN_SLOT_PIVOT) != 0)
             code = omen_cells_add_pivot(&c->cells, &c->graph, &c->kernels, step->points[i], err);
     }
     return code;
 }
 
-/* Up to OMEN_SMALL_COLLECTION slots, all linked ones are candidates of all. */
+/* Up to OMEN_SMALL_COLLECTION points, all nodes are candidates of all; every one is in a cell. */
 static void collect_everything(struct omen_step *step)
+{
+    const struct omen_cells *cells = &step->collection->cells;
+
+    step->small = step->epoch->points_before + step->end <= OMEN_SMALL_COLLECTION;
+    step->everything_count = 0;
+    for (uint32_t i = 0; step->small && i < cells->count; i++)
+        step->everything_count +=
+            omen_cell_read(omen_cells_cell(cells, i), step->everything + step->everything_count,
+                           OMEN_SMALL_COLLECTION - step->everything_count);
+}
+
+/* The applier alone changes chains; a duplicate's data was written by ADMIT. */
+static void join_chains(struct omen_step *step)
 {
     const struct omen_graph *graph = &step->collection->graph;
 
-    step->small = step->end_slot <= OMEN_SMALL_COLLECTION;
-    step->everything_count = 0;
-    for (uint32_t s = 0; step->small && s < step->end_slot; s++) {
-        if (*omen_graph_home(graph, s) != OMEN_CELL_NONE)
-            step->everything[step->everything_count++] = s;
+    for (uint32_t i = 0; i < step->epoch->placed.count; i++) {
+        uint32_t slot = step->epoch->placed.slots[i];
+        _Atomic uint32_t *head;
+
+        if ((*omen_graph_flags(graph, slot) & OMEN_SLOT_LINKED) != 0) continue;
+        head = omen_graph_chain(graph, *omen_graph_home(graph, slot));
+        atomic_store_explicit(omen_graph_chain(graph, slot),
+                              atomic_load_explicit(head, memory_order_relaxed),
+                              memory_order_release);
+        atomic_store_explicit(head, slot, memory_order_release);
     }
 }
 
@@ -340,13 +393,18 @@ static void publish(struct omen_step *step)
     struct omen_published *p = &c->published;
 
     atomic_store_explicit(&c->cells.published, c->cells.count, memory_order_release);
-    atomic_store_explicit(&p->slots, step->epoch->end_slot, memory_order_release);
+    atomic_store_explicit(&p->slots, step->epoch->slots_end, memory_order_release);
+    atomic_store_explicit(&p->slots_used, step->epoch->slots_used, memory_order_release);
+    if (step->epoch->boundary)
+        atomic_store_explicit(&p->checkpoint_position, step->epoch->position,
+                              memory_order_release);
     atomic_store_explicit(&p->points, step->epoch->points_total, memory_order_release);
     atomic_store_explicit(&p->phi_squared, step->epoch->phi_squared, memory_order_release);
     atomic_store_explicit(&p->epoch, step->epoch->number, memory_order_release);
     atomic_store_explicit(&p->position, step->epoch->position, memory_order_release);
     atomic_store_explicit(&c->table_bytes,
                           omen_cells_bytes(&c->cells, c->graph.stride) +
-                              omen_graph_bytes(&c->graph, step->epoch->end_slot),
+                              omen_graph_bytes(&c->graph, step->epoch->slots_end),
                           memory_order_relaxed);
+    if (step->epoch->boundary) omen_grace_turn(&c->grace);
 }

@@ -1,4 +1,4 @@
-/* epoch.h - one step of a collection: PROPOSE, LINK, PUBLISH; and the workspace of it.
+/* epoch.h - one step of a collection: RETIRE, PROPOSE, LINK, SWEEP, PUBLISH; and its workspace.
  *
  * Each phase is one call of the crew, so there is a barrier between any two. Within a phase a
  * thread takes work by number from a counter; which thread does what never shows in the result:
@@ -35,6 +35,13 @@ struct omen_move {
     uint32_t cell, slot;
 };
 
+/* A link to a dead node, and what takes its place; sorted by (shard, target, dead). */
+struct omen_repair {
+    uint32_t shard, target, dead;
+    uint32_t link; /* OMEN_SLOT_NONE: nothing does */
+    float distance;
+};
+
 /* One thread's scratch; grown between phases, never shared within one. */
 struct omen_worker {
     const uint8_t **codes;       /* of members: OMEN_CELL_SCAN_MAX */
@@ -56,6 +63,8 @@ struct omen_worker {
     uint32_t *cell_points; /* OMEN_BLOCK_POINTS x probes */
     struct omen_move *moves;
     uint32_t move_count, move_capacity;
+    struct omen_repair *repairs;
+    uint32_t repair_count, repair_capacity;
     omen_code code; /* first failure of this thread in this epoch */
     omen_error error;
 };
@@ -76,8 +85,8 @@ struct omen_step {
     uint32_t probes;     /* P */
     uint32_t key_buffer; /* capacity of one point's buffer */
     const struct omen_epoch *epoch;
-    uint32_t first_slot, end_slot;
-    uint32_t *points; /* slots to link, ascending */
+    uint32_t first, end;  /* of the epoch's new slots */
+    uint32_t *points;     /* slots to link, ascending */
     uint32_t point_count, point_capacity;
     uint32_t *routes; /* point_count x probes: cells, nearest first */
     uint32_t *route_counts;
@@ -92,6 +101,8 @@ struct omen_step {
     uint32_t *takeover_pivots;
     struct omen_move *moves; /* of all workers, by cell, then slot: one order, whoever found them */
     uint32_t move_count, move_capacity;
+    struct omen_repair *repairs; /* of all workers, sorted */
+    uint32_t repair_count, repair_capacity;
     struct omen_block *blocks;
     uint32_t block_count, block_capacity, block_points;
     _Atomic uint32_t next; /* work counter of the phase */
@@ -109,11 +120,23 @@ void omen_step_destroy(struct omen_step *step); /* NULL is allowed */
 OMEN_CHECKED omen_code omen_epoch_apply(struct omen_step *step, omen_collection *collection,
                                         const struct omen_epoch *epoch, omen_error *err);
 
-/* The phases; see pivots.c, route.c, propose.c, link.c. Each runs on the whole crew. */
+/* The phases; see retire.c, repair.c, pivots.c, route.c, propose.c, link.c, sweep.c. Most run on the
+ * whole crew. */
+OMEN_CHECKED omen_code omen_step_retire(struct omen_step *step, omen_error *err);
+OMEN_CHECKED omen_code omen_step_repair(struct omen_step *step, omen_error *err);
+OMEN_CHECKED omen_code omen_step_sweep(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_take_over(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_route(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_propose(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_link(struct omen_step *step, omen_error *err);
+
+/* Room for `count` moves; for `points` points and their routes. Fail: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_step_fit_moves(struct omen_step *step, uint32_t count, omen_error *err);
+OMEN_CHECKED omen_code omen_step_fit_points(struct omen_step *step, uint32_t points,
+                                            omen_error *err);
+
+/* Orders moves by cell, then slot: for qsort. */
+int omen_move_compare(const void *a, const void *b);
 
 /* Makes a worker's lists long enough for the largest cell. False: no memory, noted in the worker.
  */
@@ -146,6 +169,9 @@ void omen_near_members(struct omen_step *step, struct omen_worker *worker,
 /* The same with the first `pivots` pivots as members: keys name cells. */
 void omen_route_points(struct omen_step *step, struct omen_worker *worker, const uint32_t *points,
                        struct omen_nearest *const *nearest, uint32_t count, uint32_t pivots);
+
+/* Fewer points than this do not pay for packing the members. */
+#define OMEN_PACK_POINTS_MIN 4u
 
 /* Gathers codes, scales and norms of worker->members[0..count). */
 void omen_gather_members(struct omen_step *step, struct omen_worker *worker, uint32_t count,

@@ -17,7 +17,11 @@
     X(visibility, sizeof(uint64_t))                                                                \
     X(chain, sizeof(uint32_t))                                                                     \
     X(ids, sizeof(uint64_t))                                                                       \
+    X(flags, sizeof(uint8_t))                                                                      \
+    X(states, sizeof(uint8_t))                                                                     \
     X(inverse_lengths, sizeof(float))                                                              \
+    X(expires, sizeof(uint32_t))                                                                   \
+    X(copies, sizeof(uint32_t))                                                                    \
     X(homes, sizeof(uint32_t))                                                                     \
     X(home_distances, sizeof(float))                                                               \
     X(distances, sizeof(struct omen_row_distances))

@@ -27,6 +27,7 @@
 
 #include "engine/codes.h"
 #include "engine/engine.h"
+#include "engine/id.h"
 
 #define OMEN_SLOT_NONE     UINT32_MAX
 #define OMEN_CELL_NONE     UINT32_MAX
@@ -38,6 +39,19 @@ struct omen_row {
     _Atomic uint32_t count;
     _Atomic uint32_t links[OMEN_ROW_LINKS];
 } __attribute__((aligned(64)));
+
+/* What a slot is, as ADMIT decides (flags), and what the graph knows of it (states). */
+#define OMEN_SLOT_LINKED    1u /* carries a node: what stands for all points of one code */
+#define OMEN_SLOT_DUPLICATE 2u /* stands in the chain of its home, which is a slot then */
+#define OMEN_SLOT_KEYED     4u /* its id is a key (id.h) */
+#define OMEN_SLOT_PIVOT     8u
+#define OMEN_SLOT_IN_GRAPH  16u /* was handed to the applier to be linked */
+
+enum omen_node_state {
+    OMEN_NODE_NONE, /* not in the graph */
+    OMEN_NODE_LINKED,
+    OMEN_NODE_DEAD /* all its points are gone: walked through, never proposed, until the sweep */
+};
 
 /* Distances of a row's links from the row's slot, in the same order; padded to the row's size. */
 struct omen_row_distances {
@@ -51,22 +65,27 @@ struct omen_segment {
     /* Written by ADMIT before the slot can be reached, then fixed. */
     uint8_t *codes; /* stride bytes each */
     struct omen_code_meta *metas;
-    uint64_t *ids;
+    uint64_t *ids;          /* a number or a key's address (id.h) */
     float *inverse_lengths; /* cosine: 1 / |x|; else 1 */
+    uint8_t *flags;         /* OMEN_SLOT_... */
 
-    /* Written by ADMIT (born: with the slot; died: comes with deletes), read by searches. */
+    /* Written by ADMIT, read by anyone. */
     _Atomic uint64_t *visibility; /* born << 32 | died */
-    /* Written by ADMIT (release), read by searches (acquire): the duplicates of a head. */
+    _Atomic uint32_t *expires;    /* Unix seconds; 0: never */
+    /* ADMIT only: of a head, the living points of its node. */
+    uint32_t *copies;
+    /* Written by ADMIT for a new slot, then by the applier (release), read by searches (acquire):
+     * the duplicates of a head. */
     _Atomic uint32_t *chain;
 
     /* Own row: PROPOSE. Others: LINK, by the shard's thread alone. Read by searches. */
     struct omen_row *rows;
     struct omen_row_distances *distances; /* read and written by the row's writer only */
 
-    /* Ingest threads only, but for what ADMIT writes first: OMEN_CELL_NONE makes the slot a
-     * duplicate, with no links and in no cell. */
+    /* Of a node its cell, ingest threads only. Of a duplicate its head, written by ADMIT. */
     uint32_t *homes;
     float *home_distances;
+    uint8_t *states; /* enum omen_node_state; the applier writes between two phases */
 
     /* ADMIT only. */
     void *pages; /* all of the above */
@@ -136,18 +155,61 @@ static inline float *omen_graph_inverse_length(const struct omen_graph *graph, u
     return omen_graph_segment(graph, slot)->inverse_lengths + omen_graph_offset(slot);
 }
 
+static inline uint8_t *omen_graph_flags(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->flags + omen_graph_offset(slot);
+}
+/* A key lives as long as the slot. */
+static inline struct omen_id omen_graph_id_of(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_id_of(*omen_graph_id(graph, slot),
+                      (*omen_graph_flags(graph, slot) & OMEN_SLOT_KEYED) != 0);
+}
+static inline uint8_t *omen_graph_state(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->states + omen_graph_offset(slot);
+}
+static inline uint32_t *omen_graph_copies(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->copies + omen_graph_offset(slot);
+}
+static inline _Atomic uint32_t *omen_graph_expires(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->expires + omen_graph_offset(slot);
+}
+
 static inline void omen_graph_set_born(const struct omen_graph *graph, uint32_t slot,
                                        uint32_t epoch)
 {
     atomic_store_explicit(omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
                           (uint64_t)epoch << 32 | OMEN_EPOCH_NEVER, memory_order_relaxed);
 }
+static inline uint64_t omen_graph_visibility(const struct omen_graph *graph, uint32_t slot)
+{
+    return atomic_load_explicit(
+        omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
+        memory_order_relaxed);
+}
+static inline uint32_t omen_graph_born(const struct omen_graph *graph, uint32_t slot)
+{
+    return (uint32_t)(omen_graph_visibility(graph, slot) >> 32);
+}
+static inline uint32_t omen_graph_died(const struct omen_graph *graph, uint32_t slot)
+{
+    return (uint32_t)omen_graph_visibility(graph, slot);
+}
+/* From `epoch` on the slot is not returned. */
+static inline void omen_graph_set_died(const struct omen_graph *graph, uint32_t slot,
+                                       uint32_t epoch)
+{
+    atomic_store_explicit(omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
+                          (uint64_t)omen_graph_born(graph, slot) << 32 | epoch,
+                          memory_order_relaxed);
+}
 /* Does a search that pinned `epoch` return this slot? */
 static inline bool omen_graph_visible(const struct omen_graph *graph, uint32_t slot, uint32_t epoch)
 {
-    uint64_t word =
-        atomic_load_explicit(omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
-                             memory_order_relaxed);
+    uint64_t word = omen_graph_visibility(graph, slot);
 
     return (uint32_t)(word >> 32) <= epoch && epoch < (uint32_t)word;
 }
@@ -193,6 +255,24 @@ static inline void omen_row_set_count(struct omen_row *row, uint32_t count)
     atomic_store_explicit(&row->count, count, memory_order_release);
 }
 
+/* Puts another link in the place of link i. The row's writer. */
+static inline void omen_row_replace(const struct omen_graph *graph, uint32_t slot, uint32_t i,
+                                    uint32_t link, float distance)
+{
+    omen_graph_distances(graph, slot)->of[i] = distance;
+    omen_row_store(omen_graph_row(graph, slot), i, link);
+}
+/* Takes link i out; the last one takes its place. The row's writer. */
+static inline void omen_row_remove(const struct omen_graph *graph, uint32_t slot, uint32_t i)
+{
+    struct omen_row *row = omen_graph_row(graph, slot);
+    uint32_t last = omen_row_count(row) - 1;
+
+    omen_row_replace(graph, slot, i, omen_row_link(row, last),
+                     omen_graph_distances(graph, slot)->of[last]);
+    omen_row_set_count(row, last);
+}
+
 /* The hash that makes a slot a pivot, and picks members of large cells: fixed by the log alone. */
 static inline uint32_t omen_slot_hash(uint32_t slot, uint32_t salt)
 {
@@ -203,8 +283,8 @@ static inline uint32_t omen_slot_hash(uint32_t slot, uint32_t salt)
     return (uint32_t)((x ^ x >> 31) >> 32);
 }
 
-/* Level 1 or not: one slot in OMEN_CELL_SLOTS, and the first four. */
-static inline bool omen_slot_is_pivot(uint32_t slot)
+/* Level 1 by its number or not: one slot in OMEN_CELL_SLOTS, and the first four. */
+static inline bool omen_slot_hashes_to_pivot(uint32_t slot)
 {
     return slot < 4 || omen_slot_hash(slot, 0) < UINT32_MAX / OMEN_CELL_SLOTS;
 }

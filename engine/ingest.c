@@ -17,10 +17,13 @@
 #include "engine/ingest.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
+#include "engine/fault_point.h"
 #include "engine/memory.h"
+#include "engine/search.h"
 #include "engine/settings.h"
 #include "engine/stream.h"
 
@@ -28,6 +31,9 @@
 #define GROUP_BYTES_MAX (8u << 20)
 /* An open epoch this large is closed although the applier is still busy with the one before. */
 #define CLOSE_POINTS 1024u
+/* The log's clock goes on at least so often, when something is written anyway: by it sessions are
+ * forgotten. */
+#define CLOCK_SECONDS 3600u
 
 struct omen_ingest {
     omen_engine *engine;
@@ -41,14 +47,17 @@ struct omen_ingest {
     uint32_t in_work;                          /* collections that a thread holds right now */
     omen_collection *log_first, *log_last;     /* have pending or wait for a CLOSE */
     omen_collection *apply_first, *apply_last; /* have complete epochs */
+    omen_collection *timer_first;              /* have points that expire */
 };
 
 struct group {
     struct omen_pending *first;
     bool refused;            /* the collection failed or was dropped: nothing is written */
     bool close;              /* a CLOSE record shall follow */
-    uint64_t close_position; /* 0: none was written */
-    struct omen_epoch *complete_first, *complete_last;
+    uint32_t now_s;          /* EXPIRE's time */
+    /* Of the log thread's own records; 0: none was written. */
+    uint64_t expire_position, checkpoint_position, close_position;
+    struct omen_epoch_list complete;
 };
 
 static void *log_main(void *arg);
@@ -57,6 +66,10 @@ static void list_log(struct omen_ingest *ingest, omen_collection *c);
 static void list_apply(struct omen_ingest *ingest, omen_collection *c);
 static bool close_due(const omen_collection *c);
 static void take_group(omen_collection *c, struct group *group);
+static void wait_for_work(struct omen_ingest *ingest);
+static void set_timer(struct omen_ingest *ingest, omen_collection *c);
+static omen_code append_clockwork(omen_collection *c, struct group *group, uint64_t *first,
+                                  omen_error *err);
 static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
                               omen_error *err);
 static omen_code admit_group(omen_collection *c, struct group *group, omen_error *err);
@@ -78,6 +91,8 @@ omen_code omen_ingest_start(omen_engine *engine, struct omen_ingest **out, omen_
     (void)pthread_cond_init(&ingest->log_wake, NULL);
     (void)pthread_cond_init(&ingest->apply_wake, NULL);
     (void)pthread_cond_init(&ingest->idle, NULL);
+    for (uint32_t i = 0; i < engine->collection_count; i++)
+        list_log(ingest, engine->collections[i]); /* their clocks may have work to do */
     ingest->log_started = pthread_create(&ingest->log_thread, NULL, log_main, ingest) == 0;
     ingest->apply_started = pthread_create(&ingest->apply_thread, NULL, apply_main, ingest) == 0;
     if (!ingest->log_started || !ingest->apply_started) {
@@ -101,6 +116,12 @@ void omen_ingest_stop(struct omen_ingest *ingest)
     (void)pthread_mutex_unlock(&ingest->mutex);
     if (ingest->log_started) (void)pthread_join(ingest->log_thread, NULL);
     if (ingest->apply_started) (void)pthread_join(ingest->apply_thread, NULL);
+    while (ingest->timer_first != NULL) {
+        omen_collection *c = ingest->timer_first;
+
+        ingest->timer_first = c->next_to_expire;
+        omen_collection_release(c); /* the list's */
+    }
     (void)pthread_cond_destroy(&ingest->idle);
     (void)pthread_cond_destroy(&ingest->apply_wake);
     (void)pthread_cond_destroy(&ingest->log_wake);
@@ -108,8 +129,29 @@ void omen_ingest_stop(struct omen_ingest *ingest)
     omen_free(ingest);
 }
 
+static omen_code refuse_if_closed(const omen_collection *c, omen_error *err);
+
+/* Under the mutex. */
+static void list_stream(omen_collection *collection, omen_stream *stream)
+{
+    *omen_stream_next(stream) = collection->streams;
+    collection->streams = stream;
+}
+
+omen_code omen_ingest_join(omen_collection *collection, omen_stream *stream, omen_error *err)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+    omen_code code;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    code = refuse_if_closed(collection, err);
+    if (code == OMEN_OK) list_stream(collection, stream);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    return code;
+}
+
 omen_code omen_ingest_open(omen_collection *collection, omen_stream *stream,
-                           const uint8_t *session_id, omen_error *err)
+                           const uint8_t *session_id, uint64_t errors_seen_seq, omen_error *err)
 {
     struct omen_ingest *ingest = collection->engine->ingest;
     struct omen_pending *pending = omen_alloc_zeroed(sizeof *pending);
@@ -118,14 +160,12 @@ omen_code omen_ingest_open(omen_collection *collection, omen_stream *stream,
     if (pending == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a stream");
     pending->kind = OMEN_PENDING_OPEN;
     pending->stream = stream;
-    memcpy(pending->session_id, session_id, sizeof pending->session_id);
+    memcpy(pending->open.session_id, session_id, sizeof pending->open.session_id);
+    pending->open.errors_seen_seq = errors_seen_seq;
     omen_stream_retain(stream);
     (void)pthread_mutex_lock(&ingest->mutex);
     code = enqueue(collection, pending, err);
-    if (code == OMEN_OK) {
-        *omen_stream_next(stream) = collection->streams;
-        collection->streams = stream;
-    }
+    if (code == OMEN_OK) list_stream(collection, stream);
     (void)pthread_mutex_unlock(&ingest->mutex);
     if (code != OMEN_OK) {
         omen_stream_release(stream);
@@ -168,7 +208,7 @@ void omen_ingest_closed(omen_collection *collection, omen_stream *stream, const 
     omen_stream **at = &collection->streams;
 
     *pending = (struct omen_pending){.kind = OMEN_PENDING_CLOSED, .stream = stream};
-    memcpy(pending->session_id, session_id, sizeof pending->session_id);
+    memcpy(pending->open.session_id, session_id, sizeof pending->open.session_id);
     omen_stream_retain(stream);
     (void)pthread_mutex_lock(&ingest->mutex);
     while (*at != NULL && *at != stream)
@@ -199,7 +239,7 @@ void omen_ingest_drop(omen_collection *collection)
 }
 
 /* Under the mutex. */
-static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_error *err)
+static omen_code refuse_if_closed(const omen_collection *c, omen_error *err)
 {
     if (c->dropped)
         return omen_fail_because(err, OMEN_NOT_FOUND, "COLLECTION_NOT_FOUND",
@@ -208,6 +248,15 @@ static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_
         return omen_fail_because(err, OMEN_UNAVAILABLE, "READ_ONLY",
                                  "collection '%s' takes no writes until a restart: %.160s", c->name,
                                  c->failure.message);
+    return OMEN_OK;
+}
+
+/* Under the mutex. */
+static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_error *err)
+{
+    omen_code code = refuse_if_closed(c, err);
+
+    if (code != OMEN_OK) return code;
     if (c->pending_last != NULL)
         c->pending_last->next = pending;
     else
@@ -265,8 +314,7 @@ static void *log_main(void *arg)
         omen_error err;
         omen_code code;
 
-        while (ingest->log_first == NULL && !ingest->stop)
-            (void)pthread_cond_wait(&ingest->log_wake, &ingest->mutex);
+        wait_for_work(ingest);
         c = ingest->log_first;
         if (c == NULL) break;
         ingest->log_first = c->next_to_log;
@@ -276,9 +324,13 @@ static void *log_main(void *arg)
         take_group(c, &group);
         (void)pthread_mutex_unlock(&ingest->mutex);
 
-        code = append_group(c, &group, &first, &err);
+        (void)pthread_mutex_lock(&c->admit_mutex);
+        code = append_clockwork(c, &group, &first, &err);
+        if (code == OMEN_OK) code = append_group(c, &group, &first, &err);
         if (code == OMEN_OK && first != 0) code = omen_log_sync(c->log, &err);
+        OMEN_FAULT_POINT("fsync");
         if (code == OMEN_OK) code = admit_group(c, &group, &err);
+        (void)pthread_mutex_unlock(&c->admit_mutex);
         if (code != OMEN_OK) fail_collection(c, code, &err);
         finish_group(ingest, c, &group);
 
@@ -288,6 +340,46 @@ static void *log_main(void *arg)
     }
     (void)pthread_mutex_unlock(&ingest->mutex);
     return NULL;
+}
+
+/* Under the mutex: until a collection is listed, or the engine stops. Collections whose next point
+ * expires are listed when it is time. */
+static void wait_for_work(struct omen_ingest *ingest)
+{
+    while (ingest->log_first == NULL && !ingest->stop) {
+        struct timespec until = {.tv_sec = (time_t)UINT32_MAX};
+        time_t now = time(NULL);
+
+        for (omen_collection *c = ingest->timer_first; c != NULL; c = c->next_to_expire) {
+            if ((time_t)c->next_expiry_s <= now && !c->failed && !c->dropped) list_log(ingest, c);
+            if ((time_t)c->next_expiry_s < until.tv_sec) until.tv_sec = (time_t)c->next_expiry_s;
+        }
+        if (ingest->log_first != NULL) return;
+        if (until.tv_sec <= now || ingest->timer_first == NULL)
+            (void)pthread_cond_wait(&ingest->log_wake, &ingest->mutex);
+        else
+            (void)pthread_cond_timedwait(&ingest->log_wake, &ingest->mutex, &until);
+    }
+}
+
+/* Under the mutex: keeps the collection in the list of timers while any of its points expires. */
+static void set_timer(struct omen_ingest *ingest, omen_collection *c)
+{
+    omen_collection **at = &ingest->timer_first;
+
+    c->next_expiry_s = omen_expiry_next(&c->admit.expiry);
+    while (*at != NULL && *at != c)
+        at = &(*at)->next_to_expire;
+    bool there = *at != NULL;
+    bool wanted = c->next_expiry_s != UINT32_MAX && !c->failed && !c->dropped;
+    if (there && !wanted) {
+        *at = c->next_to_expire;
+        omen_collection_release(c); /* the list's; the caller has another */
+    } else if (!there && wanted) {
+        omen_collection_retain(c);
+        c->next_to_expire = ingest->timer_first;
+        ingest->timer_first = c;
+    }
 }
 
 /* Under the mutex: what one sync will cover, and whether an epoch shall end with it. */
@@ -300,7 +392,7 @@ static void take_group(omen_collection *c, struct group *group)
     *group = (struct group){.first = c->pending_first, .refused = c->failed || c->dropped};
     while (*at != NULL && bytes < GROUP_BYTES_MAX) {
         bytes += (*at)->bytes;
-        if ((*at)->chunk != NULL) points += (*at)->chunk->count;
+        if ((*at)->chunk != NULL) points += (*at)->chunk->count + (*at)->chunk->delete_count;
         at = &(*at)->next;
     }
     struct omen_pending *rest = *at;
@@ -319,10 +411,68 @@ static void take_group(omen_collection *c, struct group *group)
     c->open_points = was_points;
 }
 
+static bool expiry_is_due(const omen_collection *c, const struct group *group)
+{
+    const struct omen_admit *admit = &c->admit;
+
+    if (admit->algorithm < 2) return false;
+    return omen_expiry_next(&admit->expiry) <= group->now_s ||
+           (group->first != NULL && (uint64_t)admit->clock_s + CLOCK_SECONDS <= group->now_s);
+}
+
+/* Rather between two epochs than in the midst of one, but not for ever. Not before the boundary of
+ * the last one was published and everybody who read before it has gone: then nobody has to wait
+ * when slots are used again. */
+static bool checkpoint_is_due(omen_collection *c)
+{
+    const struct omen_admit *admit = &c->admit;
+    uint64_t bytes = omen_log_bytes(c->log) - admit->checkpoint_log_bytes;
+
+    if (admit->algorithm < 2 || bytes < admit->checkpoint_bytes) return false;
+    if (!omen_admit_open_empty(admit) && bytes < 2 * (uint64_t)admit->checkpoint_bytes)
+        return false;
+    return atomic_load_explicit(&c->published.epoch, memory_order_acquire) >=
+               admit->checkpoint_epoch &&
+           omen_grace_is_over(&c->grace);
+}
+
+/* A record of the log thread's own. */
+static omen_code append_own(omen_collection *c, enum omen_record_type type, const void *payload,
+                            size_t bytes, uint64_t *position, omen_error *err)
+{
+    struct iovec part = {(void *)(uintptr_t)payload, bytes};
+
+    return omen_log_append(c->log, type, (uint16_t)c->admit.algorithm, &part, bytes > 0 ? 1 : 0,
+                           position, err);
+}
+
+/* EXPIRE and CHECKPOINT, before what the streams want. */
+static omen_code append_clockwork(omen_collection *c, struct group *group, uint64_t *first,
+                                  omen_error *err)
+{
+    uint64_t now_s = (uint64_t)time(NULL);
+    omen_code code = OMEN_OK;
+
+    if (group->refused) return OMEN_OK;
+    group->now_s = (uint32_t)now_s;
+    if (expiry_is_due(c, group)) {
+        code = append_own(c, OMEN_RECORD_EXPIRE, &now_s, sizeof now_s, &group->expire_position,
+                          err);
+        *first = group->expire_position;
+    }
+    if (code == OMEN_OK && checkpoint_is_due(c)) {
+        code = append_own(c, OMEN_RECORD_CHECKPOINT, NULL, 0, &group->checkpoint_position, err);
+        if (*first == 0) *first = group->checkpoint_position;
+    }
+    return code;
+}
+
 /* Appends the records; *first is the position of the first, 0 if there was none. */
 static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
                               omen_error *err)
 {
+    size_t open_bytes = c->admit.algorithm < 2 ? OMEN_SESSION_ID_BYTES
+                                               : sizeof(struct omen_open_payload);
     omen_code code = OMEN_OK;
     uint64_t position = 0;
 
@@ -333,54 +483,41 @@ static omen_code append_group(omen_collection *c, struct group *group, uint64_t 
         if (p->kind == OMEN_PENDING_CLOSED || group->refused ||
             (p->kind == OMEN_PENDING_CHUNK && omen_stream_is_dead(p->stream)))
             continue;
-        parts[0] = (struct iovec){p->session_id, sizeof p->session_id};
+        parts[0] = (struct iovec){&p->open, open_bytes};
         if (p->kind == OMEN_PENDING_CHUNK) count = omen_chunk_parts(p->chunk, parts);
         code = omen_log_append(c->log,
                                p->kind == OMEN_PENDING_OPEN ? OMEN_RECORD_OPEN : OMEN_RECORD_CHUNK,
-                               OMEN_ALGORITHM_VERSION, parts, count, &position, err);
+                               (uint16_t)c->admit.algorithm, parts, count, &position, err);
         p->position = position;
         if (*first == 0) *first = position;
+        OMEN_FAULT_POINT("append");
     }
     if (code == OMEN_OK && group->close && !group->refused) {
-        code = omen_log_append(c->log, OMEN_RECORD_CLOSE, OMEN_ALGORITHM_VERSION, NULL, 0,
-                               &position, err);
-        group->close_position = position;
-        if (*first == 0) *first = position;
+        code = append_own(c, OMEN_RECORD_CLOSE, NULL, 0, &group->close_position, err);
+        if (*first == 0) *first = group->close_position;
     }
     return code;
-}
-
-static void add_complete(struct group *group, struct omen_epoch *epoch)
-{
-    if (epoch == NULL) return;
-    if (group->complete_last != NULL)
-        group->complete_last->next = epoch;
-    else
-        group->complete_first = epoch;
-    group->complete_last = epoch;
 }
 
 static omen_code admit_group(omen_collection *c, struct group *group, omen_error *err)
 {
     omen_code code = OMEN_OK;
 
+    if (group->expire_position != 0)
+        code = omen_admit_expire(c, group->expire_position, group->now_s, &group->complete, err);
+    if (code == OMEN_OK && group->checkpoint_position != 0)
+        code = omen_admit_checkpoint(c, group->checkpoint_position, &group->complete, err);
     for (struct omen_pending *p = group->first; p != NULL && code == OMEN_OK; p = p->next) {
-        struct omen_epoch *complete = NULL;
-
         if (p->position != 0 && p->kind == OMEN_PENDING_OPEN) {
-            code = omen_admit_open(c, p->position, p->session_id, p->stream, err);
+            code = omen_admit_open(c, p->position, p->open.session_id, p->open.errors_seen_seq,
+                                   p->stream, err);
         } else if (p->position != 0) {
-            code = omen_admit_chunk(c, p->position, p->chunk, p->stream, &complete, err);
+            code = omen_admit_chunk(c, p->position, p->chunk, p->stream, &group->complete, err);
             if (code == OMEN_OK) p->bytes = 0; /* the epoch's receipt has them now */
-            add_complete(group, complete);
         }
     }
-    if (code == OMEN_OK && group->close_position != 0) {
-        struct omen_epoch *complete = NULL;
-
-        code = omen_admit_close(c, group->close_position, &complete, err);
-        add_complete(group, complete);
-    }
+    if (code == OMEN_OK && group->close_position != 0)
+        code = omen_admit_close(c, group->close_position, &group->complete, err);
     atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
     return code;
 }
@@ -388,7 +525,7 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
 /* Also when the group has failed: a session and its stream would else hold the collection. */
 static void forget_closed(omen_collection *c, const struct omen_pending *p)
 {
-    struct omen_session *session = omen_session_find(&c->admit.sessions, p->session_id);
+    struct omen_session *session = omen_session_find(&c->admit.sessions, p->open.session_id);
 
     if (session != NULL) omen_session_forget_stream(session, p->stream);
 }
@@ -403,14 +540,15 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
         omen_epoch_forget_receipts(c->admit.open);
     }
     (void)pthread_mutex_lock(&ingest->mutex);
-    if (group->complete_first != NULL) {
+    if (group->complete.first != NULL) {
         if (c->complete_last != NULL)
-            c->complete_last->next = group->complete_first;
+            c->complete_last->next = group->complete.first;
         else
-            c->complete_first = group->complete_first;
-        c->complete_last = group->complete_last;
+            c->complete_first = group->complete.first;
+        c->complete_last = group->complete.last;
         list_apply(ingest, c);
     }
+    set_timer(ingest, c);
     c->open_dirty = omen_admit_open_dirty(&c->admit);
     c->open_points = (uint32_t)c->admit.open->record_points;
     if (close_due(c)) list_log(ingest, c);
@@ -426,6 +564,7 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
             room_again = true;
         }
         omen_chunk_destroy(p->chunk);
+        OMEN_FAULT_POINT("ack");
         omen_stream_notify(stream);
         if (p->kind == OMEN_PENDING_CLOSED)
             forget_closed(c, p);
@@ -470,6 +609,7 @@ static void *apply_main(void *arg)
         if (!skip) code = omen_epoch_apply(ingest->engine->step, c, epoch, &err);
         if (code != OMEN_OK) fail_collection(c, code, &err);
         tell_receipts(c, epoch);
+        omen_search_pool_look(ingest->engine->pool); /* at searches that wait for this epoch */
 
         (void)pthread_mutex_lock(&ingest->mutex);
         c->applying = false;

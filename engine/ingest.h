@@ -20,7 +20,11 @@ void omen_ingest_stop(struct omen_ingest *ingest);
 /* Queues a stream's OPEN, a chunk, a stream's end. The stream and the collection are retained for
  * as long as that takes. Fail as omen_stream_open and omen_stream_push; the chunk is taken. */
 OMEN_CHECKED omen_code omen_ingest_open(omen_collection *collection, omen_stream *stream,
-                                        const uint8_t *session_id, omen_error *err);
+                                        const uint8_t *session_id, uint64_t errors_seen_seq,
+                                        omen_error *err);
+/* The same for a stream of no session: there is nothing to write. */
+OMEN_CHECKED omen_code omen_ingest_join(omen_collection *collection, omen_stream *stream,
+                                        omen_error *err);
 OMEN_CHECKED omen_code omen_ingest_chunk(omen_collection *collection, omen_stream *stream,
                                          omen_chunk *chunk, uint64_t bytes, omen_error *err);
 void omen_ingest_closed(omen_collection *collection, omen_stream *stream,

@@ -1,19 +1,42 @@
-/* item_error.c - the sentences of refused points. */
+/* item_error.c - the sentences of refused points, deletes and queries. */
+#include <stdio.h>
+
 #include "engine/engine.h"
 
-omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t dim,
-                                   omen_error *out)
+/* How an id is named in a sentence: 7, or "key". Bytes that are no plain text are shown as \\xNN. */
+static void name_id(const struct omen_item_error *item, char *out, size_t room)
 {
-    switch (item->refusal) {
+    size_t used = 0;
+
+    if (!item->has_id || item->key_bytes == 0) {
+        (void)snprintf(out, room, "%llu", (unsigned long long)item->num);
+        return;
+    }
+    out[used++] = '"';
+    for (uint32_t i = 0; i < item->key_bytes && used + 6 < room; i++) {
+        uint8_t c = item->key[i];
+
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+            out[used++] = (char)c;
+        else
+            used += (size_t)snprintf(out + used, room - used, "\\x%02x", c);
+    }
+    (void)snprintf(out + used, room - used, "\"");
+}
+
+static omen_code describe_vector(enum omen_refusal refusal, uint32_t detail, uint32_t dim,
+                                 omen_error *out)
+{
+    switch (refusal) {
     case OMEN_REFUSED_DIMENSION:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH",
-                                 "vector has %u components, the collection %u", item->detail, dim);
+                                 "vector has %u components, the collection %u", detail, dim);
     case OMEN_REFUSED_NOT_FINITE:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "NOT_FINITE",
-                                 "vector component %u is not a finite number", item->detail);
+                                 "vector component %u is not a finite number", detail);
     case OMEN_REFUSED_TOO_LARGE:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "OUT_OF_RANGE",
-                                 "vector component %u is larger than %g", item->detail,
+                                 "vector component %u is larger than %g", detail,
                                  (double)OMEN_COMPONENT_MAX);
     case OMEN_REFUSED_TOO_SMALL:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "OUT_OF_RANGE",
@@ -22,18 +45,45 @@ omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t 
     case OMEN_REFUSED_ZERO:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "ZERO_VECTOR",
                                  "vector is the zero vector, which has no cosine");
+    case OMEN_REFUSED_K:
+        return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
+                                 "options.k is %u; it is 1 to %u", detail, OMEN_K_MAX);
+    case OMEN_REFUSED_EF:
+        return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
+                                 "options.ef is %u; it is 1 to %u", detail, OMEN_EF_MAX);
+    default:
+        return omen_fail(out, OMEN_INTERNAL, "refusal %d", (int)refusal);
+    }
+}
+
+omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t dim,
+                                   omen_error *out)
+{
+    char id[4 * OMEN_KEY_BYTES_MAX + 8];
+
+    name_id(item, id, 100); /* a sentence has 255 bytes: a long key is cut */
+    switch (item->refusal) {
     case OMEN_REFUSED_EXISTS:
         return omen_fail_because(out, OMEN_ALREADY_EXISTS, "ALREADY_EXISTS",
-                                 "id %llu exists, and the stream's mode is INSERT_ONLY",
-                                 (unsigned long long)item->id);
+                                 "id %s exists, and the mode is INSERT_ONLY", id);
+    case OMEN_REFUSED_UNKNOWN:
+        return omen_fail_because(out, OMEN_NOT_FOUND, "POINT_NOT_FOUND",
+                                 "id %s does not exist, and the mode is UPDATE_ONLY", id);
     case OMEN_REFUSED_ID_MISSING:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "ID_MISSING", "the point has no id");
-    case OMEN_REFUSED_ID_KIND:
-        return omen_fail_because(out, OMEN_UNIMPLEMENTED, "ID_KIND",
-                                 "id.key: byte keys are not served yet; use id.num");
+    case OMEN_REFUSED_KEY_LENGTH:
+        return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "BAD_ID",
+                                 "id.key has %u bytes; it has 1 to %u", item->detail,
+                                 OMEN_KEY_BYTES_MAX);
     case OMEN_REFUSED_FULL:
         return omen_fail_because(out, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_FULL",
                                  "the collection has %u points; that is the limit", OMEN_SLOTS_MAX);
+    default:
+        return describe_vector(item->refusal, item->detail, dim, out);
     }
-    return omen_fail(out, OMEN_INTERNAL, "refusal %d", (int)item->refusal);
+}
+
+omen_code omen_query_describe(const struct omen_query_result *result, uint32_t dim, omen_error *out)
+{
+    return describe_vector(result->refusal, result->detail, dim, out);
 }

@@ -25,11 +25,19 @@
 #define OMEN_TAKEOVER_CELLS     16u   /* cells from which a new pivot takes members */
 #define OMEN_SMALL_COLLECTION   1024u /* slots up to which everything is compared with everything */
 
+/* Points. */
+#define OMEN_KEY_BYTES_MAX 64u /* of an id that is a key: a UUID as text, a path's hash */
+#define OMEN_GET_IDS_MAX   1024u
+
 /* The log. */
 #define OMEN_RECORD_BYTES_MAX (480u << 10) /* header and payload; fits a 1 MiB message bus */
 #define OMEN_EPOCH_POINTS_MAX 8192u
 #define OMEN_EPOCH_BYTES_MIN  4096u
 #define OMEN_EPOCH_BYTES_MAX  (16u << 20)
+/* Between two CHECKPOINT records: freed slots wait for one, so this bounds what churn may add. */
+#define OMEN_CHECKPOINT_BYTES_DEFAULT (16u << 20)
+#define OMEN_CHECKPOINT_BYTES_MIN     4096u
+#define OMEN_CHECKPOINT_BYTES_MAX     (1u << 30)
 
 /* A component's magnitude: outside of this, its square is no normal f32. */
 #define OMEN_COMPONENT_MIN 1e-15f
@@ -49,6 +57,10 @@
 #define OMEN_BACKLOG_BYTES_MAX (64u << 20)
 #define OMEN_SESSION_ID_BYTES  16u
 #define OMEN_SESSIONS_MAX      10000u /* per collection; the longest idle one is forgotten */
+#define OMEN_SESSION_IDLE_S    86400u /* after which a session is forgotten, too */
+/* Item errors that are kept for clients that resume: of one session, of all of a collection. */
+#define OMEN_SESSION_ERRORS_MAX    1024u
+#define OMEN_COLLECTION_ERRORS_MAX 65536u
 
 /* Threads. */
 #define OMEN_THREADS_MAX 64u

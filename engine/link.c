@@ -7,6 +7,7 @@
  * A reader may copy a row while it is pruned; graph.h says why that is harmless.
  */
 #include "engine/epoch.h"
+#include "engine/fault_point.h"
 
 /* Rows fetched ahead of their turn. */
 #define LOOK_AHEAD 8u
@@ -31,6 +32,7 @@ static void link_shards(void *context, uint32_t worker)
 
     for (uint32_t shard = omen_step_next(step); shard < step->shards;
          shard = omen_step_next(step)) {
+        OMEN_FAULT_POINT("link");
         for (uint32_t b = 0; b < step->block_count; b++) {
             const struct omen_block *block = &step->blocks[b];
             uint32_t end = block->shard_begin[shard + 1];

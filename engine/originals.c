@@ -78,6 +78,42 @@ omen_code omen_originals_write(struct omen_originals *originals, uint32_t first,
     return code;
 }
 
+/* Punching zeroes the edges of a range, too. Where a file system cannot, zeros are written. */
+static omen_code erase_rows(struct omen_originals *originals, uint32_t first, uint32_t count,
+                            omen_error *err)
+{
+    size_t row_bytes = originals->row_floats * sizeof(float);
+    omen_code code = OMEN_OK;
+
+    if (fallocate(originals->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(first * row_bytes), (off_t)(count * row_bytes)) == 0)
+        return OMEN_OK;
+    if (errno != EOPNOTSUPP)
+        return omen_fail(err, OMEN_UNAVAILABLE, "erase %u rows of originals.f32: %s", count,
+                         strerror(errno));
+    memset(originals->padded, 0, row_bytes);
+    for (uint32_t i = 0; i < count && code == OMEN_OK; i++)
+        code = write_all(originals->fd, originals->padded, row_bytes,
+                         ((uint64_t)first + i) * row_bytes, err);
+    return code;
+}
+
+omen_code omen_originals_erase(struct omen_originals *originals, const struct omen_slots *slots,
+                               omen_error *err)
+{
+    omen_code code = OMEN_OK;
+
+    for (uint32_t i = 0; i < slots->count && code == OMEN_OK;) {
+        uint32_t n = 1;
+
+        while (i + n < slots->count && slots->slots[i + n] == slots->slots[i] + n)
+            n++;
+        code = erase_rows(originals, slots->slots[i], n, err);
+        i += n;
+    }
+    return code;
+}
+
 static omen_code map_segments(struct omen_originals *originals, uint32_t end, omen_error *err)
 {
     size_t bytes = segment_bytes(originals);

@@ -1,5 +1,4 @@
-/* originals.h - the f32 vectors as they were sent: an append-only file, written with pwrite and
- * mapped read-only.
+/* originals.h - the f32 vectors as they were sent: a file, written with pwrite and mapped read-only.
  *
  * Rows stand in slot order, each padded to a multiple of 16 floats, so that every row is 64-byte
  * aligned. Writing goes through pwrite, never through the mapping: a full disk is then an error
@@ -19,6 +18,7 @@
 
 #include "engine/engine.h"
 #include "engine/graph.h"
+#include "engine/slots.h"
 
 struct omen_originals {
     /* Fixed once it is opened. */
@@ -43,6 +43,11 @@ void omen_originals_close(struct omen_originals *originals);
  * Fails: OMEN_UNAVAILABLE (the file system), OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_originals_write(struct omen_originals *originals, uint32_t first,
                                             uint32_t count, const float *rows, omen_error *err);
+
+/* The rows of these slots (ascending) are gone: their bytes become zero, and whole blocks go back
+ * to the file system. ADMIT's thread, when no reader may see the slots. Fails: OMEN_UNAVAILABLE. */
+OMEN_CHECKED omen_code omen_originals_erase(struct omen_originals *originals,
+                                            const struct omen_slots *slots, omen_error *err);
 
 static inline const float *omen_original(const struct omen_originals *originals, uint32_t slot)
 {

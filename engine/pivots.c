@@ -19,7 +19,6 @@ static void find_homes(struct omen_step *step, struct omen_worker *w, uint32_t c
                        uint32_t n, uint32_t *home);
 static void add_move(struct omen_worker *w, uint32_t cell, uint32_t slot);
 static omen_code gather_moves(struct omen_step *step, omen_error *err);
-static int compare_moves(const void *a, const void *b);
 
 omen_code omen_step_take_over(struct omen_step *step, omen_error *err)
 {
@@ -46,7 +45,8 @@ omen_code omen_step_take_over(struct omen_step *step, omen_error *err)
     if (code == OMEN_OK) code = omen_step_run(step, move_members, err);
     if (code == OMEN_OK) code = gather_moves(step, err);
     for (uint32_t i = 0; i < step->move_count && code == OMEN_OK; i++)
-        code = omen_cell_add(&cells->cells[step->moves[i].cell], step->moves[i].slot, err);
+        code = omen_cell_add(omen_cells_cell(cells, step->moves[i].cell), step->moves[i].slot,
+                             err);
     return code;
 }
 
@@ -57,13 +57,8 @@ static omen_code gather_moves(struct omen_step *step, omen_error *err)
 
     for (uint32_t i = 0; i < step->worker_count; i++)
         count += step->workers[i].move_count;
-    if (count > step->move_capacity) {
-        omen_free(step->moves);
-        step->move_capacity = 0;
-        step->moves = omen_alloc(count * sizeof *step->moves);
-        if (step->moves == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u moves", count);
-        step->move_capacity = count;
-    }
+    omen_code code = omen_step_fit_moves(step, count, err);
+    if (code != OMEN_OK) return code;
     for (uint32_t i = 0; i < step->worker_count; i++) {
         struct omen_worker *w = &step->workers[i];
 
@@ -74,20 +69,11 @@ static omen_code gather_moves(struct omen_step *step, omen_error *err)
     }
 #ifndef OMEN_PLANT_TIE_BUG
     if (step->move_count > 0)
-        qsort(step->moves, step->move_count, sizeof *step->moves, compare_moves);
+        qsort(step->moves, step->move_count, sizeof *step->moves, omen_move_compare);
 #else
-    (void)compare_moves; /* for the test of the determinism test: whoever was first is first */
+    (void)omen_move_compare; /* for the test of the determinism test: whoever was first is first */
 #endif
     return OMEN_OK;
-}
-
-static int compare_moves(const void *a, const void *b)
-{
-    const struct omen_move *x = a;
-    const struct omen_move *y = b;
-
-    if (x->cell != y->cell) return x->cell < y->cell ? -1 : 1;
-    return x->slot < y->slot ? -1 : x->slot > y->slot;
 }
 
 /* Work number i is the i-th new pivot. */
@@ -99,7 +85,7 @@ static void find_cells(void *context, uint32_t worker)
     uint32_t new_pivots = cells->count - step->old_pivots;
 
     for (uint32_t i = omen_step_next(step); i < new_pivots; i = omen_step_next(step)) {
-        uint32_t slot = cells->pivots[step->old_pivots + i];
+        uint32_t slot = omen_cells_pivot(cells, step->old_pivots + i);
         struct omen_nearest nearest = {.keys = w->keys,
                                        .keep = OMEN_TAKEOVER_CELLS,
                                        .capacity = step->key_buffer,
@@ -160,7 +146,7 @@ static void move_members(void *context, uint32_t worker)
 static void move_of_cell(struct omen_step *step, struct omen_worker *w, uint32_t cell_index)
 {
     omen_collection *c = step->collection;
-    struct omen_cell *cell = &c->cells.cells[cell_index];
+    struct omen_cell *cell = omen_cells_cell(&c->cells, cell_index);
     uint32_t count = omen_cell_read(cell, w->cell_list, w->cell_list_capacity);
     uint32_t stay = 0;
 
@@ -196,7 +182,7 @@ static void find_homes(struct omen_step *step, struct omen_worker *w, uint32_t c
     for (uint32_t t = step->takeover_begin[cell_index]; t < step->takeover_begin[cell_index + 1];
          t++) {
         uint32_t pivot = step->takeover_pivots[t];
-        uint32_t slot = c->cells.pivots[pivot];
+        uint32_t slot = omen_cells_pivot(&c->cells, pivot);
         struct omen_prepared point = {.values = w->probes};
         struct omen_probe probe;
 

@@ -15,10 +15,8 @@
 #include <string.h>
 
 #include "engine/epoch.h"
+#include "engine/fault_point.h"
 #include "engine/memory.h"
-
-/* Fewer points than this do not pay for packing the members. */
-#define PACK_POINTS_MIN 4u
 
 static void propose_blocks(void *context, uint32_t worker);
 static bool grow_for_block(struct omen_step *step, struct omen_worker *w);
@@ -62,6 +60,7 @@ static void propose_blocks(void *context, uint32_t worker)
         }
         for (uint32_t p = 0; p < count; p++)
             write_row(step, w, step->points[first + p], &w->nearest[p]);
+        OMEN_FAULT_POINT("propose");
         if (!collect_backlinks(step, &step->blocks[i], first, count)) {
             w->code =
                 omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "the links of %u points", count);
@@ -123,11 +122,11 @@ static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t f
         uint32_t count;
 
         if (begin == end) continue;
-        count =
-            omen_cell_scan_list(&cells->cells[i], step->epoch->number, w->cell_keys, w->cell_list);
+        count = omen_cell_scan_list(omen_cells_cell(cells, i), step->epoch->number, w->cell_keys,
+                                    w->cell_list);
         if (count == 0) continue;
         memcpy(w->members, w->cell_list, count * sizeof *w->members);
-        omen_gather_members(step, w, count, end - begin >= PACK_POINTS_MIN, &members);
+        omen_gather_members(step, w, count, end - begin >= OMEN_PACK_POINTS_MIN, &members);
         for (uint32_t from = begin; from < end; from += OMEN_TILE_POINTS) {
             uint32_t n = end - from < OMEN_TILE_POINTS ? end - from : OMEN_TILE_POINTS;
             uint32_t points[OMEN_TILE_POINTS];
@@ -152,7 +151,7 @@ static void scan_everything(struct omen_step *step, struct omen_worker *w, uint3
 
         if (n > OMEN_CELL_SCAN_MAX) n = OMEN_CELL_SCAN_MAX;
         memcpy(w->members, step->everything + at, n * sizeof *w->members);
-        omen_gather_members(step, w, n, count >= PACK_POINTS_MIN, &members);
+        omen_gather_members(step, w, n, count >= OMEN_PACK_POINTS_MIN, &members);
         for (uint32_t from = 0; from < count; from += OMEN_TILE_POINTS) {
             uint32_t tile = count - from < OMEN_TILE_POINTS ? count - from : OMEN_TILE_POINTS;
             struct omen_nearest *nearest[OMEN_TILE_POINTS];

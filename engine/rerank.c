@@ -31,7 +31,7 @@ omen_code omen_search_rerank(struct omen_searcher *s, struct omen_query *query, 
             omen_top_add(&s->top,
                          omen_answer_distance(metric, values[i], query->inverse_length,
                                               *omen_graph_inverse_length(&c->graph, slot)),
-                         *omen_graph_id(&c->graph, slot));
+                         omen_graph_id_of(&c->graph, slot));
         }
     }
     return OMEN_OK;
@@ -43,8 +43,12 @@ static omen_code collect(struct omen_searcher *s, uint32_t best, omen_error *err
 {
     const omen_collection *c = s->collection;
 
+    uint32_t nodes = 0;
+
     s->head_count = 0;
-    for (uint32_t i = 0; i < s->pool_count && i < best; i++) {
+    for (uint32_t i = 0; i < s->pool_count && nodes < best; i++) {
+        uint32_t before = s->head_count;
+
         for (uint32_t slot = omen_key_slot(s->pool[i]); slot != OMEN_SLOT_NONE;
              slot = atomic_load_explicit(omen_graph_chain(&c->graph, slot), memory_order_acquire)) {
             if (!omen_graph_visible(&c->graph, slot, s->snapshot->epoch)) continue;
@@ -52,6 +56,7 @@ static omen_code collect(struct omen_searcher *s, uint32_t best, omen_error *err
                 return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u slots to re-rank",
                                  s->head_count);
         }
+        nodes += s->head_count > before; /* dead ones cost nothing */
     }
     return OMEN_OK;
 }

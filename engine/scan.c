@@ -5,6 +5,9 @@
 #include "engine/memory.h"
 #include "engine/search.h"
 
+/* A look at the clock every so many rows. */
+#define STOP_ROWS 4096u
+
 static void scan_tile(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
                       uint32_t rows, struct omen_top *tops, uint32_t count);
 
@@ -13,41 +16,43 @@ omen_code omen_search_scan(struct omen_searcher *s, struct omen_search_private *
 {
     const omen_collection *c = p->search->collection;
     struct omen_top tops[OMEN_SEARCH_BLOCK];
-    uint32_t capacity = 2 * p->k + 64;
-    omen_code code = omen_searcher_fit_hits(s, (size_t)capacity * count, err);
+    size_t room = 0;
+    omen_code code = OMEN_OK;
 
+    for (uint32_t i = 0; i < count; i++)
+        room += 2 * (size_t)p->plans[first + i].k + 64;
+    code = omen_searcher_fit_hits(s, room, err);
     if (code != OMEN_OK) return code;
+    room = 0;
     for (uint32_t i = 0; i < count; i++) {
         const float *x = p->search->queries + (size_t)(first + i) * c->settings.dim;
+        uint32_t k = p->plans[first + i].k;
 
-        tops[i] = (struct omen_top){.hits = s->hits + (size_t)i * capacity,
-                                    .keep = p->k,
-                                    .capacity = capacity,
-                                    .worst = INFINITY};
+        tops[i] = (struct omen_top){
+            .hits = s->hits + room, .keep = k, .capacity = 2 * k + 64, .worst = INFINITY};
+        room += tops[i].capacity;
         s->queries[i].vector = x;
         s->queries[i].inverse_length = 1.0f;
         if (c->settings.metric == OMEN_METRIC_COSINE)
             s->queries[i].inverse_length =
                 1.0f / sqrtf(c->kernels.dot_f32_one(x, x, c->settings.dim));
     }
-    for (uint32_t row = 0; row < p->snapshot.slots; row += OMEN_SCAN_ROWS) {
+    for (uint32_t row = 0; row < p->snapshot.slots && code == OMEN_OK; row += OMEN_SCAN_ROWS) {
         uint32_t left = p->snapshot.slots - row;
 
+        if (row % STOP_ROWS == 0) code = omen_search_check_stop(p->search, err);
         scan_tile(s, p, row, left < OMEN_SCAN_ROWS ? left : OMEN_SCAN_ROWS, tops, count);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        struct omen_query_result *result = &p->search->results[first + i];
+    for (uint32_t i = 0; i < count && code == OMEN_OK; i++) {
+        struct omen_query_result *result = &p->results[first + i];
 
-        result->hit_count = omen_top_finish(&tops[i]);
-        result->hits = omen_alloc(result->hit_count * sizeof *result->hits);
-        if (result->hits == NULL)
-            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u hits", result->hit_count);
-        memcpy(result->hits, tops[i].hits, result->hit_count * sizeof *result->hits);
+        (void)omen_top_finish(&tops[i]);
+        omen_search_answer(p, first + i, &tops[i]);
         result->visited = (uint32_t)p->snapshot.points;
         result->exact = true;
-        if (result->hit_count < p->k) result->shortfall = OMEN_SHORTFALL_COLLECTION;
+        if (tops[i].count < tops[i].keep) result->shortfall = OMEN_SHORTFALL_COLLECTION;
     }
-    return OMEN_OK;
+    return code;
 }
 
 /* A segment is a multiple of a tile, so a tile's rows stand one after the other. */
@@ -61,19 +66,25 @@ static void scan_tile(struct omen_searcher *s, const struct omen_search_private 
     omen_f32_block_fn *block =
         metric == OMEN_METRIC_L2 ? c->kernels.l2sq_f32_block : c->kernels.dot_f32_block;
     bool visible[OMEN_SCAN_ROWS];
+    bool any = false;
 
+    for (uint32_t r = 0; r < rows; r++) {
+        visible[r] = omen_graph_visible(&c->graph, first + r, p->snapshot.epoch);
+        any |= visible[r];
+    }
+    if (!any) return; /* a part of the slots that is not in use */
     block(s->queries[0].vector, count, omen_original(&c->originals, first), rows,
           c->originals.row_floats, c->settings.dim, s->tile, OMEN_SCAN_ROWS);
-    for (uint32_t r = 0; r < rows; r++)
-        visible[r] = omen_graph_visible(&c->graph, first + r, p->snapshot.epoch);
     for (uint32_t q = 0; q < count; q++) {
         for (uint32_t r = 0; r < rows; r++) {
-            float d = omen_answer_distance(metric, s->tile[q * OMEN_SCAN_ROWS + r],
-                                           s->queries[q].inverse_length,
-                                           *omen_graph_inverse_length(&c->graph, first + r));
+            float d;
 
-            if (d <= tops[q].worst && visible[r])
-                omen_top_add(&tops[q], d, *omen_graph_id(&c->graph, first + r));
+            if (!visible[r]) continue;
+            d = omen_answer_distance(metric, s->tile[q * OMEN_SCAN_ROWS + r],
+                                     s->queries[q].inverse_length,
+                                     *omen_graph_inverse_length(&c->graph, first + r));
+            if (d <= tops[q].worst)
+                omen_top_add(&tops[q], d, omen_graph_id_of(&c->graph, first + r));
         }
     }
 }

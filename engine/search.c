@@ -17,12 +17,23 @@
 /* Half the pool is re-ranked, and at least so many: below, the int8 order would decide. */
 #define RERANK_MIN 32u
 
-static omen_code check(struct omen_search *search, uint32_t *k, uint32_t *ef, omen_error *err);
-static omen_code check_queries(const struct omen_search *search, omen_error *err);
+/* More hits than this are not kept for the next search. */
+#define HITS_KEPT 65536u
+
+static omen_code check(const struct omen_search *search, uint64_t *hits, omen_error *err);
+static const struct omen_query_options *options_of(const struct omen_search *search, uint32_t i);
+static omen_code fit_private(struct omen_search_private *p, uint32_t queries, uint64_t hits,
+                             omen_error *err);
+static void plan_query(struct omen_search_private *p, uint32_t i);
+static void check_vector(const omen_collection *c, const float *x, struct omen_query_plan *plan,
+                         uint32_t *detail);
 static void take_snapshot(omen_collection *c, struct omen_snapshot *out);
-static void encode(struct omen_searcher *s, const float *queries, uint32_t count);
-static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p, uint32_t i,
-                          struct omen_query_result *result, omen_error *err);
+static void encode(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
+                   uint32_t count);
+static omen_code walk_run(struct omen_searcher *s, struct omen_search_private *p, uint32_t first,
+                          uint32_t count, omen_error *err);
+static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p,
+                          struct omen_query *query, omen_error *err);
 
 static uint64_t now_ns(void)
 {
@@ -34,44 +45,66 @@ static uint64_t now_ns(void)
 
 omen_code omen_search_submit(struct omen_search *search, omen_error *err)
 {
+    struct omen_search_pool *pool = search->collection->engine->pool;
     struct omen_search_private *p = NULL;
-    uint32_t k = 0;
-    uint32_t ef = 0;
-    omen_code code = check(search, &k, &ef, err);
+    uint64_t hits = 0;
+    omen_code code = check(search, &hits, err);
 
     if (code != OMEN_OK) return code;
-    p = omen_alloc_zeroed(sizeof *p);
-    search->results = omen_alloc_zeroed(search->count * sizeof *search->results);
-    if (p == NULL || search->results == NULL) {
-        omen_free(p);
-        omen_free(search->results);
-        search->results = NULL;
+    p = omen_search_pool_take(pool);
+    if (p == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a search of %u queries", search->count);
+    code = fit_private(p, search->count, hits, err);
+    if (code != OMEN_OK) {
+        omen_search_pool_give(pool, p);
+        return code;
+    }
+    p->search = search;
+    p->block_count = (search->count + OMEN_SEARCH_BLOCK - 1) / OMEN_SEARCH_BLOCK;
+    hits = 0;
+    for (uint32_t i = 0; i < search->count; i++) {
+        p->plans[i].first_hit = (uint32_t)hits;
+        plan_query(p, i);
+        hits += p->plans[i].k;
     }
     search->private_ = p;
+    search->results = p->results;
     search->code = OMEN_OK;
-    p->search = search;
-    p->k = k;
-    p->ef = ef;
-    p->block_count = (search->count + OMEN_SEARCH_BLOCK - 1) / OMEN_SEARCH_BLOCK;
-    p->submitted_ns = now_ns();
-    take_snapshot(search->collection, &p->snapshot);
-    search->log_position = p->snapshot.position;
-    p->exact = search->exact || k > OMEN_EF_MAX || p->snapshot.slots <= OMEN_SMALL_COLLECTION;
-    omen_search_pool_add(search->collection->engine->pool, p);
+    omen_search_pool_add(pool, p);
     return OMEN_OK;
+}
+
+void omen_search_cancel(struct omen_search *search)
+{
+    atomic_store_explicit(&search->cancelled, true, memory_order_relaxed);
+    omen_search_pool_look(search->collection->engine->pool);
 }
 
 void omen_search_deinit(struct omen_search *search)
 {
-    if (search->results != NULL) {
-        for (uint32_t i = 0; i < search->count; i++)
-            omen_free(search->results[i].hits);
-    }
-    omen_free(search->results);
-    omen_free(search->private_);
-    search->results = NULL;
+    struct omen_search_private *p = search->private_;
+
     search->private_ = NULL;
+    search->results = NULL;
+    if (p == NULL) return;
+    if (p->pinned) omen_grace_leave(&search->collection->grace, p->pin);
+    if (p->hit_capacity > HITS_KEPT) {
+        omen_free(p->hits);
+        p->hits = NULL;
+        p->hit_capacity = 0;
+    }
+    omen_search_pool_give(search->collection->engine->pool, p);
+}
+
+void omen_search_start(struct omen_search_private *p)
+{
+    omen_collection *c = p->search->collection;
+
+    p->started_ns = now_ns();
+    p->pin = omen_grace_enter(&c->grace);
+    p->pinned = true;
+    take_snapshot(c, &p->snapshot);
+    p->search->log_position = p->snapshot.position;
 }
 
 void omen_search_finish(struct omen_search_private *p)
@@ -79,79 +112,146 @@ void omen_search_finish(struct omen_search_private *p)
     struct omen_search *search = p->search;
 
     search->code = (omen_code)atomic_load_explicit(&p->code, memory_order_acquire);
-    search->duration_us = (now_ns() - p->submitted_ns) / 1000;
+    search->duration_us = (now_ns() - p->started_ns) / 1000;
     search->done(search);
 }
 
+omen_code omen_search_check_stop(const struct omen_search *search, omen_error *err)
+{
+    if (atomic_load_explicit(&search->cancelled, memory_order_relaxed))
+        return omen_fail_because(err, OMEN_CANCELLED, "CANCELLED", "the search was cancelled");
+    if (search->deadline_ns != 0 && now_ns() >= search->deadline_ns)
+        return omen_fail_because(err, OMEN_DEADLINE_EXCEEDED, "DEADLINE",
+                                 "the search's deadline has passed");
+    return OMEN_OK;
+}
+
+/* How a query is answered. */
+enum way { REFUSED, WALK, SCAN };
+
+static enum way way_of(const struct omen_search_private *p, uint32_t i)
+{
+    const struct omen_query_plan *plan = &p->plans[i];
+
+    if (plan->refusal != 0) return REFUSED;
+    return plan->exact || plan->k > OMEN_EF_MAX || p->snapshot.points <= OMEN_SMALL_COLLECTION
+               ? SCAN
+               : WALK;
+}
+
+/* Run by run: queries side by side that are answered in the same way. */
 omen_code omen_search_block(struct omen_searcher *s, struct omen_search_private *p, uint32_t block,
                             omen_error *err)
 {
     const struct omen_search *search = p->search;
-    const omen_collection *c = search->collection;
     uint32_t first = block * OMEN_SEARCH_BLOCK;
     uint32_t left = search->count - first;
-    uint32_t count = left < OMEN_SEARCH_BLOCK ? left : OMEN_SEARCH_BLOCK;
-    omen_code code = omen_searcher_fit(s, c->graph.stride, err);
+    uint32_t end = first + (left < OMEN_SEARCH_BLOCK ? left : OMEN_SEARCH_BLOCK);
+    omen_code code = omen_searcher_fit(s, search->collection->graph.stride, err);
 
-    if (code != OMEN_OK) return code;
-    s->collection = c;
+    s->collection = search->collection;
     s->snapshot = &p->snapshot;
-    if (p->exact) return omen_search_scan(s, p, first, count, err);
-    encode(s, search->queries + (size_t)first * c->settings.dim, count);
-    omen_search_route(s, count);
-    for (uint32_t i = 0; i < count && code == OMEN_OK; i++)
-        code = walk_one(s, p, i, &search->results[first + i], err);
+    while (first < end && code == OMEN_OK) {
+        enum way way = way_of(p, first);
+        uint32_t count = 1;
+
+        while (first + count < end && way_of(p, first + count) == way)
+            count++;
+        code = omen_search_check_stop(search, err);
+        if (code == OMEN_OK && way == SCAN) code = omen_search_scan(s, p, first, count, err);
+        if (code == OMEN_OK && way == WALK) code = walk_run(s, p, first, count, err);
+        first += count;
+    }
     return code;
 }
 
-static omen_code check(struct omen_search *search, uint32_t *k, uint32_t *ef, omen_error *err)
+static const struct omen_query_options *options_of(const struct omen_search *search, uint32_t i)
 {
-    *k = search->k == 0 ? OMEN_K_DEFAULT : search->k;
-    *ef = search->ef == 0 ? OMEN_EF_DEFAULT : search->ef;
+    return search->each == NULL ? &search->options : &search->each[i];
+}
+
+static uint32_t k_of(const struct omen_query_options *options)
+{
+    if (options->refusal != 0 || options->k > OMEN_K_MAX) return 0;
+    return options->k == 0 ? OMEN_K_DEFAULT : options->k;
+}
+
+static omen_code check(const struct omen_search *search, uint64_t *hits, omen_error *err)
+{
     if (search->count == 0 || search->count > OMEN_SEARCH_QUERIES_MAX)
         return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
                                  "the request has %u queries; it has 1 to %u", search->count,
                                  OMEN_SEARCH_QUERIES_MAX);
-    if (*k > OMEN_K_MAX)
-        return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
-                                 "options.k is %u; it is 1 to %u", *k, OMEN_K_MAX);
-    if (*ef > OMEN_EF_MAX)
-        return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
-                                 "options.ef is %u; it is 1 to %u", *ef, OMEN_EF_MAX);
-    if ((uint64_t)*k * search->count > OMEN_SEARCH_HITS_MAX)
+    for (uint32_t i = 0; i < search->count; i++)
+        *hits += k_of(options_of(search, i));
+    if (*hits > OMEN_SEARCH_HITS_MAX)
         return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "TOO_LARGE",
-                                 "%u queries x options.k %u ask for %llu hits; the limit is %u",
-                                 search->count, *k, (unsigned long long)*k * search->count,
-                                 OMEN_SEARCH_HITS_MAX);
-    if (*ef < *k) *ef = *k;
-    return check_queries(search, err);
+                                 "the options.k of %u queries ask for %llu hits; the limit is %u",
+                                 search->count, (unsigned long long)*hits, OMEN_SEARCH_HITS_MAX);
+    return OMEN_OK;
 }
 
-static omen_code check_queries(const struct omen_search *search, omen_error *err)
+static omen_code fit_private(struct omen_search_private *p, uint32_t queries, uint64_t hits,
+                             omen_error *err)
 {
-    const omen_collection *c = search->collection;
-    uint32_t dim = c->settings.dim;
-
-    for (uint32_t q = 0; q < search->count; q++) {
-        const float *x = search->queries + (size_t)q * dim;
-        float max = c->kernels.max_abs_f32(x, dim);
-
-        if (max == 0.0f && c->settings.metric != OMEN_METRIC_COSINE) continue;
-        if (max >= OMEN_COMPONENT_MIN && max <= OMEN_COMPONENT_MAX) continue;
-        if (max == 0.0f)
-            return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "ZERO_VECTOR",
-                                     "queries[%u] is the zero vector, which has no cosine", q);
-        for (uint32_t i = 0; i < dim; i++) {
-            if (!isfinite(x[i]))
-                return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "NOT_FINITE",
-                                         "queries[%u] component %u is not a finite number", q, i);
-        }
-        return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "OUT_OF_RANGE",
-                                 "queries[%u] has a largest magnitude of %g; it is 0 or %g to %g",
-                                 q, (double)max, (double)OMEN_COMPONENT_MIN,
-                                 (double)OMEN_COMPONENT_MAX);
+    if (p->query_capacity < queries) {
+        omen_free(p->plans);
+        omen_free(p->results);
+        p->query_capacity = 0;
+        p->plans = omen_alloc(queries * sizeof *p->plans);
+        p->results = omen_alloc(queries * sizeof *p->results);
+        if (p->plans == NULL || p->results == NULL)
+            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a search of %u queries", queries);
+        p->query_capacity = queries;
+    }
+    if (p->hit_capacity < hits) {
+        omen_free(p->hits);
+        p->hit_capacity = 0;
+        p->hits = omen_alloc(hits * sizeof *p->hits);
+        if (p->hits == NULL)
+            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%llu hits", (unsigned long long)hits);
+        p->hit_capacity = hits;
     }
     return OMEN_OK;
+}
+
+static void plan_query(struct omen_search_private *p, uint32_t i)
+{
+    const struct omen_search *search = p->search;
+    const struct omen_query_options *options = options_of(search, i);
+    struct omen_query_plan *plan = &p->plans[i];
+    struct omen_query_result *result = &p->results[i];
+
+    plan->k = k_of(options);
+    plan->ef = options->ef == 0 ? OMEN_EF_DEFAULT : options->ef;
+    plan->exact = options->exact;
+    plan->refusal = options->refusal;
+    *result = (struct omen_query_result){.hits = p->hits + plan->first_hit,
+                                         .detail = options->detail};
+    if (plan->refusal == 0 && plan->k == 0) {
+        plan->refusal = OMEN_REFUSED_K;
+        result->detail = options->k;
+    } else if (plan->refusal == 0 && plan->ef > OMEN_EF_MAX) {
+        plan->refusal = OMEN_REFUSED_EF;
+        result->detail = plan->ef;
+    }
+    if (plan->ef < plan->k) plan->ef = plan->k;
+    if (plan->refusal == 0)
+        check_vector(search->collection,
+                     search->queries + (size_t)i * search->collection->settings.dim, plan,
+                     &result->detail);
+    result->refusal = plan->refusal;
+}
+
+static void check_vector(const omen_collection *c, const float *x, struct omen_query_plan *plan,
+                         uint32_t *detail)
+{
+    uint32_t dim = c->settings.dim;
+    float max = c->kernels.max_abs_f32(x, dim);
+
+    if (max == 0.0f && c->settings.metric == OMEN_METRIC_COSINE) plan->refusal = OMEN_REFUSED_ZERO;
+    if (max == 0.0f || (max >= OMEN_COMPONENT_MIN && max <= OMEN_COMPONENT_MAX)) return;
+    plan->refusal = (enum omen_refusal)omen_code_refuse_magnitude(x, dim, max, detail);
 }
 
 /* The order is explained at struct omen_published. */
@@ -169,7 +269,8 @@ static void take_snapshot(omen_collection *c, struct omen_snapshot *out)
 
 /* The queries were checked. Under inner product the query is stretched to length Phi: that does not
  * change the order, and makes the augmented distance (Phi^2 + Phi^2) - 2p as exact as it can be. */
-static void encode(struct omen_searcher *s, const float *queries, uint32_t count)
+static void encode(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
+                   uint32_t count)
 {
     const omen_collection *c = s->collection;
     size_t stride = c->graph.stride;
@@ -180,7 +281,8 @@ static void encode(struct omen_searcher *s, const float *queries, uint32_t count
         struct omen_encoded encoded;
         struct omen_code_meta meta;
 
-        q->vector = queries + (size_t)i * c->settings.dim;
+        q->number = first + i;
+        q->vector = p->search->queries + (size_t)(first + i) * c->settings.dim;
         q->visited = 0;
         (void)omen_code_encode(&c->kernels, c->settings.metric, q->vector, code, &encoded);
         q->inverse_length = encoded.inverse_length;
@@ -195,33 +297,53 @@ static void encode(struct omen_searcher *s, const float *queries, uint32_t count
     }
 }
 
-static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p, uint32_t i,
-                          struct omen_query_result *result, omen_error *err)
+static omen_code walk_run(struct omen_searcher *s, struct omen_search_private *p, uint32_t first,
+                          uint32_t count, omen_error *err)
 {
-    struct omen_query *query = &s->queries[i];
-    uint64_t wanted = p->k < p->snapshot.points ? p->k : p->snapshot.points;
+    omen_code code = OMEN_OK;
+
+    encode(s, p, first, count);
+    omen_search_route(s, count);
+    for (uint32_t i = 0; i < count && code == OMEN_OK; i++) {
+        code = omen_search_check_stop(p->search, err);
+        if (code == OMEN_OK) code = walk_one(s, p, &s->queries[i], err);
+    }
+    return code;
+}
+
+static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p,
+                          struct omen_query *query, omen_error *err)
+{
+    const struct omen_query_plan *plan = &p->plans[query->number];
+    struct omen_query_result *result = &p->results[query->number];
+    uint64_t wanted = plan->k < p->snapshot.points ? plan->k : p->snapshot.points;
     struct omen_top *top = &s->top;
-    uint32_t ef = p->ef;
-    omen_code code = omen_searcher_fit_hits(s, 2 * (size_t)p->k + 64, err);
+    uint32_t ef = plan->ef;
+    omen_code code = omen_searcher_fit_hits(s, 2 * (size_t)plan->k + 64, err);
 
     for (; code == OMEN_OK; ef *= 2) {
-        uint32_t best = ef / 2 > 2 * p->k ? ef / 2 : 2 * p->k;
+        uint32_t best = ef / 2 > 2 * plan->k ? ef / 2 : 2 * plan->k;
 
         if (best < RERANK_MIN) best = RERANK_MIN;
         *top = (struct omen_top){
-            .hits = s->hits, .keep = p->k, .capacity = 2 * p->k + 64, .worst = INFINITY};
+            .hits = s->hits, .keep = plan->k, .capacity = 2 * plan->k + 64, .worst = INFINITY};
         code = omen_search_walk(s, query, ef, err);
         if (code == OMEN_OK) code = omen_search_rerank(s, query, best, err);
         if (code != OMEN_OK || omen_top_finish(top) >= wanted || ef * 2 > OMEN_EF_MAX) break;
     }
     if (code != OMEN_OK) return code;
-    result->hit_count = top->count;
-    result->hits = omen_alloc(top->count * sizeof *result->hits);
-    if (result->hits == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u hits", top->count);
-    memcpy(result->hits, top->hits, top->count * sizeof *result->hits);
+    omen_search_answer(p, query->number, top);
     result->visited = query->visited;
     result->ef = ef;
-    if (top->count < p->k)
+    if (top->count < plan->k)
         result->shortfall = top->count < wanted ? OMEN_SHORTFALL_EF : OMEN_SHORTFALL_COLLECTION;
     return OMEN_OK;
+}
+
+void omen_search_answer(struct omen_search_private *p, uint32_t query, struct omen_top *top)
+{
+    struct omen_query_result *result = &p->results[query];
+
+    result->hit_count = top->count;
+    if (top->count > 0) memcpy(result->hits, top->hits, top->count * sizeof *result->hits);
 }

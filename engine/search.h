@@ -1,8 +1,10 @@
 /* search.h - the inside of a search: one batch, cut into blocks, worked off by the search threads.
  *
  * A block of queries is encoded, routed by one matrix, and each query walked or scanned. Each
- * search thread has one omen_searcher, whose buffers only grow: the steady state allocates nothing
- * but the answers.
+ * search thread has one omen_searcher, whose buffers only grow, and what belongs to one search (its
+ * plan, its answers) is kept for the next one: the steady state allocates nothing.
+ *
+ * A search is pinned (grace.h) from its snapshot until omen_search_deinit().
  */
 #ifndef OMEN_SEARCH_H
 #define OMEN_SEARCH_H
@@ -30,21 +32,39 @@ struct omen_snapshot {
     float phi_squared; /* 0 unless inner product */
 };
 
-struct omen_search_private {
-    struct omen_search *search;
-    struct omen_search_private *next; /* pool's mutex */
-    uint32_t block_count;             /* fixed */
+/* What is to be done for one query, all defaults filled in. */
+struct omen_query_plan {
     uint32_t k, ef;
     bool exact;
-    uint64_t submitted_ns;
-    uint32_t next_block; /* pool's mutex */
-    _Atomic uint32_t blocks_done;
-    _Atomic int code;              /* first failure; error is written by whoever set it */
-    struct omen_snapshot snapshot; /* written before the first block is handed out */
+    enum omen_refusal refusal; /* not 0: nothing */
+    uint32_t first_hit;        /* its place among the search's hits: room for k */
 };
 
-/* One query of a block. */
+struct omen_search_private {
+    struct omen_search *search;
+    struct omen_search_private *next; /* pool's mutex: queued, waiting, or free */
+    uint32_t block_count;             /* fixed */
+    uint64_t started_ns;
+    uint32_t next_block; /* pool's mutex */
+    _Atomic uint32_t blocks_done;
+    _Atomic int code; /* first failure; error is written by whoever set it */
+
+    /* Written before the first block is handed out. */
+    struct omen_snapshot snapshot;
+    bool pinned;
+    uint32_t pin; /* grace.h's counter */
+
+    /* Kept from search to search. */
+    struct omen_query_plan *plans;
+    struct omen_query_result *results;
+    uint32_t query_capacity;
+    struct omen_hit *hits;
+    size_t hit_capacity;
+};
+
+/* One query of a run. */
 struct omen_query {
+    uint32_t number; /* in the search */
     const float *vector;
     float inverse_length; /* cosine */
     struct omen_prepared prepared;
@@ -100,6 +120,10 @@ OMEN_CHECKED omen_code omen_search_block(struct omen_searcher *searcher,
 OMEN_CHECKED omen_code omen_search_scan(struct omen_searcher *searcher,
                                         struct omen_search_private *private_, uint32_t first,
                                         uint32_t count, omen_error *err);
+/* Was the search cancelled, or is its time over? Then why, as a code. */
+OMEN_CHECKED omen_code omen_search_check_stop(const struct omen_search *search, omen_error *err);
+/* The answer of a query: the top's hits, in order. */
+void omen_search_answer(struct omen_search_private *private_, uint32_t query, struct omen_top *top);
 /* walk.c: routes a block of encoded queries: fills entries of searcher->queries[0..count). */
 void omen_search_route(struct omen_searcher *searcher, uint32_t count);
 /* walk.c: walks the graph from the query's entries; the pool then holds up to `ef` keys, ascending.
@@ -129,7 +153,15 @@ OMEN_CHECKED omen_code omen_search_pool_start(uint32_t threads, struct omen_sear
                                               omen_error *err);
 /* Works off what is queued, then ends the threads. NULL is allowed. */
 void omen_search_pool_stop(struct omen_search_pool *pool);
+/* Queues it, or lets it wait for its min_position. */
 void omen_search_pool_add(struct omen_search_pool *pool, struct omen_search_private *private_);
+/* Something was published or cancelled: look at those that wait. `pool` may be NULL. Any thread. */
+void omen_search_pool_look(struct omen_search_pool *pool);
+/* One to use, zero but for its buffers; NULL without memory. And back. */
+struct omen_search_private *omen_search_pool_take(struct omen_search_pool *pool);
+void omen_search_pool_give(struct omen_search_pool *pool, struct omen_search_private *private_);
+/* Takes the snapshot: called when a search need not wait any more. */
+void omen_search_start(struct omen_search_private *private_);
 /* Called when the last block of a search is done. */
 void omen_search_finish(struct omen_search_private *private_);
 

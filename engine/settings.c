@@ -4,7 +4,8 @@
 #include <ctype.h>
 #include <string.h>
 
-#define FIELDS 7
+#define FIELDS_1 7u /* of algorithm version 1 */
+#define FIELDS   8u
 
 static omen_code check_range(const char *field, uint32_t *value, uint32_t min, uint32_t max,
                              uint32_t by_default, omen_error *err);
@@ -35,6 +36,10 @@ omen_code omen_settings_check(struct omen_collection_settings *settings, omen_er
     if (code == OMEN_OK)
         code = check_range("config.epoch_bytes", &s->epoch_bytes, OMEN_EPOCH_BYTES_MIN,
                            OMEN_EPOCH_BYTES_MAX, OMEN_EPOCH_BYTES_MAX, err);
+    if (code == OMEN_OK)
+        code = check_range("config.checkpoint_bytes", &s->checkpoint_bytes,
+                           OMEN_CHECKPOINT_BYTES_MIN, OMEN_CHECKPOINT_BYTES_MAX,
+                           OMEN_CHECKPOINT_BYTES_DEFAULT, err);
     return code;
 }
 
@@ -55,49 +60,95 @@ omen_code omen_name_check(const char *name, omen_error *err)
     return OMEN_OK;
 }
 
-size_t omen_settings_write(uint8_t out[OMEN_SETTINGS_BYTES_MAX], const char *name,
+static uint32_t field_count(uint32_t version)
+{
+    return version == 1 ? FIELDS_1 : FIELDS;
+}
+
+size_t omen_settings_write(uint8_t out[OMEN_SETTINGS_BYTES_MAX], uint32_t version, const char *name,
                            const uint8_t *incarnation,
                            const struct omen_collection_settings *settings)
 {
-    const uint32_t fields[FIELDS] = {
-        settings->dim,    (uint32_t)settings->metric, settings->links,      settings->candidates,
-        settings->probes, settings->epoch_points,     settings->epoch_bytes};
+    const uint32_t fields[FIELDS] = {settings->dim,         (uint32_t)settings->metric,
+                                     settings->links,       settings->candidates,
+                                     settings->probes,      settings->epoch_points,
+                                     settings->epoch_bytes, settings->checkpoint_bytes};
+    size_t bytes = field_count(version) * sizeof *fields;
     uint32_t length = (uint32_t)strlen(name);
 
     memcpy(out, incarnation, OMEN_INCARNATION_BYTES);
-    memcpy(out + 16, fields, sizeof fields);
-    memcpy(out + 44, &length, 4);
-    memcpy(out + 48, name, length);
-    return 48 + length;
+    memcpy(out + OMEN_INCARNATION_BYTES, fields, bytes);
+    memcpy(out + OMEN_INCARNATION_BYTES + bytes, &length, 4);
+    memcpy(out + OMEN_INCARNATION_BYTES + bytes + 4, name, length);
+    return OMEN_INCARNATION_BYTES + bytes + 4 + length;
 }
 
-omen_code omen_settings_read(const uint8_t *payload, size_t length, char *name,
-                             uint8_t *incarnation, struct omen_collection_settings *settings,
-                             omen_error *err)
+omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t version,
+                             struct omen_settings_made *out, omen_error *err)
 {
-    uint32_t fields[FIELDS];
+    size_t bytes = field_count(version) * sizeof(uint32_t);
+    size_t fixed = OMEN_INCARNATION_BYTES + bytes + 4;
+    uint32_t fields[FIELDS] = {0};
     uint32_t name_length = 0;
     omen_error why = {"", ""};
     omen_code code;
 
-    if (length >= 48) memcpy(&name_length, payload + 44, 4);
-    if (length < 48 || name_length > OMEN_NAME_BYTES_MAX || length != 48 + (size_t)name_length)
+    if (length >= fixed) memcpy(&name_length, payload + fixed - 4, 4);
+    if (length < fixed || name_length > OMEN_NAME_BYTES_MAX || length != fixed + name_length)
         return omen_fail(err, OMEN_DATA_LOSS, "the SETTINGS record has %zu bytes", length);
-    memcpy(incarnation, payload, OMEN_INCARNATION_BYTES);
-    memcpy(fields, payload + 16, sizeof fields);
-    *settings = (struct omen_collection_settings){.dim = fields[0],
-                                                  .metric = (omen_metric)fields[1],
-                                                  .links = fields[2],
-                                                  .candidates = fields[3],
-                                                  .probes = fields[4],
-                                                  .epoch_points = fields[5],
-                                                  .epoch_bytes = fields[6]};
-    memcpy(name, payload + 48, name_length);
-    name[name_length] = '\0';
-    code = omen_name_check(name, &why);
-    if (code == OMEN_OK) code = omen_settings_check(settings, &why);
+    memcpy(out->incarnation, payload, OMEN_INCARNATION_BYTES);
+    memcpy(fields, payload + OMEN_INCARNATION_BYTES, bytes);
+    out->settings = (struct omen_collection_settings){.dim = fields[0],
+                                                      .metric = (omen_metric)fields[1],
+                                                      .links = fields[2],
+                                                      .candidates = fields[3],
+                                                      .probes = fields[4],
+                                                      .epoch_points = fields[5],
+                                                      .epoch_bytes = fields[6],
+                                                      .checkpoint_bytes = fields[7]};
+    memcpy(out->name, payload + fixed, name_length);
+    out->name[name_length] = '\0';
+    code = omen_name_check(out->name, &why);
+    if (code == OMEN_OK) code = omen_settings_check(&out->settings, &why);
     if (code != OMEN_OK)
         return omen_fail(err, OMEN_DATA_LOSS, "the SETTINGS record: %s", why.message);
+    return OMEN_OK;
+}
+
+omen_code omen_settings_change(const uint8_t *payload, size_t length,
+                               struct omen_collection_settings *settings, uint32_t *version,
+                               omen_error *err)
+{
+    if (length % 8 != 0)
+        return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has %zu bytes", length);
+    for (size_t i = 0; i < length; i += 8) {
+        uint32_t pair[2];
+
+        memcpy(pair, payload + i, sizeof pair);
+        switch (pair[0]) {
+        case OMEN_SETTING_ALGORITHM:
+            if (pair[1] < *version)
+                return omen_fail(err, OMEN_DATA_LOSS,
+                                 "a SETTINGS record goes from algorithm version %u back to %u",
+                                 *version, pair[1]);
+            if (pair[1] > OMEN_ALGORITHM_VERSION)
+                return omen_fail(err, OMEN_UNIMPLEMENTED,
+                                 "a SETTINGS record asks for algorithm version %u; this server "
+                                 "knows %u",
+                                 pair[1], OMEN_ALGORITHM_VERSION);
+            *version = pair[1];
+            break;
+        case OMEN_SETTING_CHECKPOINT_BYTES:
+            if (pair[1] < OMEN_CHECKPOINT_BYTES_MIN || pair[1] > OMEN_CHECKPOINT_BYTES_MAX)
+                return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has %u checkpoint bytes",
+                                 pair[1]);
+            settings->checkpoint_bytes = pair[1];
+            break;
+        default:
+            return omen_fail(err, OMEN_UNIMPLEMENTED,
+                             "a SETTINGS record changes setting %u, of a newer server", pair[0]);
+        }
+    }
     return OMEN_OK;
 }
 

@@ -7,51 +7,123 @@
 #include "engine/memory.h"
 
 #define CAPACITY_MIN 64u
+#define EMPTY        UINT64_MAX       /* its slot is OMEN_SLOT_NONE */
+#define REMOVED      (UINT64_MAX - 1) /* its slot is none that there can be */
+
+static uint64_t entry_of(uint32_t hash, uint32_t slot)
+{
+    return (uint64_t)hash << 32 | slot;
+}
+
+static void put(struct omen_slot_array *array, uint32_t hash, uint32_t slot, size_t *used)
+{
+    size_t i = hash & (array->capacity - 1);
+    uint64_t there = atomic_load_explicit(&array->entries[i], memory_order_relaxed);
+
+    while (there != EMPTY && there != REMOVED) {
+        i = (i + 1) & (array->capacity - 1);
+        there = atomic_load_explicit(&array->entries[i], memory_order_relaxed);
+    }
+    if (there == EMPTY) ++*used;
+    atomic_store_explicit(&array->entries[i], entry_of(hash, slot), memory_order_release);
+}
+
+static void free_all(struct omen_slot_array *array)
+{
+    while (array != NULL) {
+        struct omen_slot_array *next = array->retired;
+
+        omen_free(array);
+        array = next;
+    }
+}
 
 void omen_slot_table_deinit(struct omen_slot_table *table)
 {
-    omen_free(table->entries);
+    omen_free(omen_slot_table_array(table));
+    free_all(table->retired[0]);
+    free_all(table->retired[1]);
     memset(table, 0, sizeof *table);
 }
 
 omen_code omen_slot_table_reserve(struct omen_slot_table *table, size_t more, omen_error *err)
 {
-    struct omen_slot_table bigger = {NULL, CAPACITY_MIN, 0};
+    struct omen_slot_array *old = omen_slot_table_array(table);
+    struct omen_slot_array *array;
+    size_t capacity = CAPACITY_MIN;
+    size_t used = 0;
 
-    if ((table->count + more) * 4 <= table->capacity * 3) return OMEN_OK;
-    while ((table->count + more) * 4 > bigger.capacity * 3)
-        bigger.capacity *= 2;
-    bigger.entries = omen_alloc(bigger.capacity * sizeof *bigger.entries);
-    if (bigger.entries == NULL)
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a table of %zu slots", bigger.capacity);
-    memset(bigger.entries, 0xff, bigger.capacity * sizeof *bigger.entries);
-    for (size_t i = 0; i < table->capacity; i++) {
-        if (table->entries[i].slot != OMEN_SLOT_NONE)
-            omen_slot_table_add(&bigger, table->entries[i].hash, table->entries[i].slot);
+    if (old != NULL && (table->used + more) * 4 <= old->capacity * 3) return OMEN_OK;
+    while ((table->count + more) * 4 > capacity * 3)
+        capacity *= 2;
+    array = omen_alloc(sizeof *array + capacity * sizeof *array->entries);
+    if (array == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a table of %zu slots", capacity);
+    array->retired = NULL;
+    array->capacity = capacity;
+    for (size_t i = 0; i < capacity; i++)
+        atomic_init(&array->entries[i], EMPTY);
+    for (size_t i = 0; old != NULL && i < old->capacity; i++) {
+        uint64_t entry = atomic_load_explicit(&old->entries[i], memory_order_relaxed);
+
+        if (entry != EMPTY && entry != REMOVED)
+            put(array, (uint32_t)(entry >> 32), (uint32_t)entry, &used);
     }
-    omen_free(table->entries);
-    *table = bigger;
+    table->used = used;
+    if (old != NULL) {
+        old->retired = table->retired[0];
+        table->retired[0] = old;
+    }
+    atomic_store_explicit(&table->array, array, memory_order_release);
     return OMEN_OK;
 }
 
 void omen_slot_table_add(struct omen_slot_table *table, uint32_t hash, uint32_t slot)
 {
-    size_t i = hash & (table->capacity - 1);
-
-    while (table->entries[i].slot != OMEN_SLOT_NONE)
-        i = (i + 1) & (table->capacity - 1);
-    table->entries[i] = (struct omen_slot_entry){hash, slot};
+    put(omen_slot_table_array(table), hash, slot, &table->used);
     table->count++;
 }
 
-uint32_t omen_slot_table_next(const struct omen_slot_table *table, uint32_t hash, size_t *cursor)
+void omen_slot_table_remove(struct omen_slot_table *table, uint32_t hash, uint32_t slot)
 {
-    if (table->capacity == 0) return OMEN_SLOT_NONE;
-    for (;;) {
-        struct omen_slot_entry entry = table->entries[*cursor & (table->capacity - 1)];
+    struct omen_slot_array *array = omen_slot_table_array(table);
+    uint64_t wanted = entry_of(hash, slot);
 
-        if (entry.slot == OMEN_SLOT_NONE) return OMEN_SLOT_NONE;
-        ++*cursor;
-        if (entry.hash == hash) return entry.slot;
+    if (array == NULL) return;
+    for (size_t i = hash & (array->capacity - 1);; i = (i + 1) & (array->capacity - 1)) {
+        uint64_t entry = atomic_load_explicit(&array->entries[i], memory_order_relaxed);
+
+        if (entry == EMPTY) return;
+        if (entry != wanted) continue;
+        atomic_store_explicit(&array->entries[i], REMOVED, memory_order_release);
+        table->count--;
+        return;
     }
+}
+
+void omen_slot_table_recycle(struct omen_slot_table *table)
+{
+    free_all(table->retired[1]);
+    table->retired[1] = table->retired[0];
+    table->retired[0] = NULL;
+}
+
+uint32_t omen_slot_array_next(const struct omen_slot_array *array, uint32_t hash, size_t *cursor)
+{
+    if (array == NULL) return OMEN_SLOT_NONE;
+    for (;;) {
+        uint64_t entry = atomic_load_explicit(&array->entries[*cursor & (array->capacity - 1)],
+                                              memory_order_acquire);
+
+        if (entry == EMPTY) return OMEN_SLOT_NONE;
+        ++*cursor;
+        if (entry != REMOVED && (uint32_t)(entry >> 32) == hash) return (uint32_t)entry;
+    }
+}
+
+uint64_t omen_slot_table_bytes(const struct omen_slot_table *table)
+{
+    const struct omen_slot_array *array = omen_slot_table_array(table);
+
+    return array == NULL ? 0 : sizeof *array + array->capacity * sizeof *array->entries;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "engine/chunk.h"
 #include "engine/collection.h"
@@ -28,6 +29,7 @@ struct omen_stream {
     void *event_user;
     uint8_t session_id[OMEN_SESSION_ID_BYTES];
     omen_write_mode mode;
+    bool sessionless;
 
     /* Any thread. */
     _Atomic uint32_t references;
@@ -47,6 +49,7 @@ struct omen_stream {
     bool starved; /* poll said: no room */
     uint64_t generation;
     uint64_t next_seq;
+    uint64_t errors_from_seq;
     uint64_t received_seq, durable_seq, searchable_seq;
     uint64_t log_position;
     uint64_t pending_bytes;
@@ -78,9 +81,9 @@ omen_code omen_stream_open(omen_collection *collection, const struct omen_stream
     omen_code code = OMEN_OK;
 
     *out = NULL;
-    if (options->mode != OMEN_WRITE_INSERT_ONLY)
-        return omen_fail_because(err, OMEN_UNIMPLEMENTED, "MODE_NOT_SERVED",
-                                 "mode %d is not served yet; only INSERT_ONLY (1) is",
+    if (options->mode < OMEN_WRITE_INSERT_ONLY || options->mode > OMEN_WRITE_UPDATE_ONLY)
+        return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_MODE",
+                                 "mode is %d; it is 1 (INSERT_ONLY), 2 (UPSERT) or 3 (UPDATE_ONLY)",
                                  (int)options->mode);
     stream = omen_alloc_zeroed(sizeof *stream);
     if (stream == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a stream");
@@ -91,14 +94,24 @@ omen_code omen_stream_open(omen_collection *collection, const struct omen_stream
     stream->event = options->event;
     stream->event_user = options->event_user;
     stream->mode = options->mode;
-    memcpy(stream->session_id, options->session_id, sizeof stream->session_id);
-    if (memcmp(stream->session_id, nobody, sizeof nobody) == 0 &&
+    stream->sessionless = options->sessionless;
+    if (!options->sessionless)
+        memcpy(stream->session_id, options->session_id, sizeof stream->session_id);
+    if (!options->sessionless && memcmp(stream->session_id, nobody, sizeof nobody) == 0 &&
         getrandom(stream->session_id, sizeof stream->session_id, 0) !=
             (ssize_t)sizeof stream->session_id) {
         code = omen_fail(err, OMEN_UNAVAILABLE, "no random bytes for a session id");
     }
+    if (options->sessionless) {
+        stream->opened = true;
+        stream->next_seq = stream->errors_from_seq = 1;
+    }
     omen_collection_retain(collection);
-    if (code == OMEN_OK) code = omen_ingest_open(collection, stream, stream->session_id, err);
+    if (code == OMEN_OK && options->sessionless)
+        code = omen_ingest_join(collection, stream, err);
+    else if (code == OMEN_OK)
+        code = omen_ingest_open(collection, stream, stream->session_id, options->errors_seen_seq,
+                                err);
     if (code != OMEN_OK) {
         omen_stream_release(stream);
         return code;
@@ -113,6 +126,8 @@ void omen_stream_poll(omen_stream *stream, struct omen_stream_state *out)
     memcpy(out->session_id, stream->session_id, sizeof out->session_id);
     out->opened = stream->opened;
     out->next_seq = stream->next_seq;
+    out->errors_from_seq = stream->errors_from_seq;
+    out->pending_bytes = stream->pending_bytes;
     out->received_seq = stream->received_seq;
     out->durable_seq = stream->durable_seq;
     out->searchable_seq = stream->searchable_seq;
@@ -156,20 +171,23 @@ omen_code omen_stream_push(omen_stream *stream, uint64_t seq, omen_chunk *chunk,
     bool old = false;
     omen_code code = check_push(stream, seq, &old, err);
 
-    if (code == OMEN_OK && !old) code = check_chunk(chunk, err);
     if (code == OMEN_OK && !old)
         code = omen_chunk_encode(chunk, &collection->kernels, collection->settings.metric, err);
+    if (code == OMEN_OK && !old) code = check_chunk(chunk, err);
+    if (code == OMEN_OK && !old) {
+        memcpy(chunk->session_id, stream->session_id, sizeof chunk->session_id);
+        chunk->generation = stream->generation; /* fixed once opened, which check_push saw */
+        chunk->seq = seq;
+        chunk->mode = stream->mode;
+        for (uint32_t i = 0; i < chunk->error_count; i++)
+            chunk->errors[i].seq = seq;
+        code = omen_chunk_seal(chunk, (uint32_t)time(NULL), err);
+    }
     if (code != OMEN_OK || old) {
         omen_chunk_destroy(chunk);
         return code;
     }
-    memcpy(chunk->session_id, stream->session_id, sizeof chunk->session_id);
-    chunk->generation = stream->generation; /* fixed once opened, which check_push saw */
-    chunk->seq = seq;
-    chunk->mode = stream->mode;
-    for (uint32_t i = 0; i < chunk->error_count; i++)
-        chunk->errors[i].seq = seq;
-    uint64_t bytes = omen_chunk_record_bytes(chunk->count, chunk->dim);
+    uint64_t bytes = omen_chunk_bytes(chunk);
     lock(stream);
     stream->received_seq = seq; /* before the log thread may call it durable */
     stream->pending_bytes += bytes;
@@ -248,18 +266,44 @@ bool omen_stream_is_dead(omen_stream *stream)
     return dead;
 }
 
-void omen_stream_opened(omen_stream *stream, uint64_t generation, uint64_t last_seq,
-                        bool searchable)
+/* Under the mutex: `batch` has its items, which the stream owns from now on. */
+static void add_batch(omen_stream *stream, struct error_batch *batch)
 {
+    if (stream->errors_last != NULL)
+        stream->errors_last->next = batch;
+    else
+        stream->errors_first = batch;
+    stream->errors_last = batch;
+    stream->errors_untaken += batch->count;
+}
+
+bool omen_stream_opened(omen_stream *stream, const struct omen_stream_opening *opening)
+{
+    struct error_batch *batch = NULL;
+    size_t bytes = opening->error_count * sizeof *opening->errors;
+
+    if (opening->error_count > 0) {
+        batch = omen_alloc(sizeof *batch);
+        if (batch == NULL) return false;
+        *batch = (struct error_batch){NULL, omen_alloc(bytes), opening->error_count, 0};
+        if (batch->items == NULL) {
+            omen_free(batch);
+            return false;
+        }
+        memcpy(batch->items, opening->errors, bytes);
+    }
     lock(stream);
+    if (batch != NULL) add_batch(stream, batch);
     stream->opened = true;
-    stream->generation = generation;
-    stream->next_seq = last_seq + 1;
-    stream->received_seq = stream->durable_seq = last_seq;
-    if (searchable) stream->searchable_seq = last_seq;
-    stream->log_position = generation;
+    stream->generation = opening->generation;
+    stream->next_seq = opening->last_seq + 1;
+    stream->errors_from_seq = opening->errors_from_seq;
+    stream->received_seq = stream->durable_seq = opening->last_seq;
+    if (opening->searchable) stream->searchable_seq = opening->last_seq;
+    stream->log_position = opening->generation;
     stream->news = true;
     unlock(stream);
+    return true;
 }
 
 bool omen_stream_durable(omen_stream *stream, uint64_t seq, uint64_t position,
@@ -273,14 +317,7 @@ bool omen_stream_durable(omen_stream *stream, uint64_t seq, uint64_t position,
         *batch = (struct error_batch){NULL, errors, error_count, 0};
     }
     lock(stream);
-    if (batch != NULL) {
-        if (stream->errors_last != NULL)
-            stream->errors_last->next = batch;
-        else
-            stream->errors_first = batch;
-        stream->errors_last = batch;
-        stream->errors_untaken += error_count;
-    }
+    if (batch != NULL) add_batch(stream, batch);
     stream->durable_seq = seq;
     stream->log_position = position;
     stream->news = true;
@@ -366,17 +403,18 @@ static omen_code check_push(omen_stream *stream, uint64_t seq, bool *old, omen_e
 
 static omen_code check_chunk(const omen_chunk *chunk, omen_error *err)
 {
-    size_t bytes = omen_chunk_record_bytes(chunk->count, chunk->dim);
+    size_t bytes = omen_chunk_bytes(chunk);
 
     if (bytes > OMEN_RECORD_BYTES_MAX)
         return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "TOO_LARGE",
-                                 "chunk has %u points of dimension %u, %zu bytes as a record; the "
-                                 "limit is %u",
-                                 chunk->count, chunk->dim, bytes, OMEN_RECORD_BYTES_MAX);
-    if (chunk->index_max > OMEN_CHUNK_INDEX_MAX)
+                                 "chunk has %u points of dimension %u and %u deletes, %zu bytes as "
+                                 "a record; the limit is %u",
+                                 chunk->count, chunk->dim, chunk->delete_count, bytes,
+                                 OMEN_RECORD_BYTES_MAX);
+    if (chunk->index_max >= OMEN_CHUNK_INDEX_MAX)
         return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "TOO_LARGE",
-                                 "chunk has a point of index %u; the limit is %u", chunk->index_max,
-                                 OMEN_CHUNK_INDEX_MAX);
+                                 "chunk has an item of index %u; the limit is %u", chunk->index_max,
+                                 OMEN_CHUNK_INDEX_MAX - 1);
     return OMEN_OK;
 }
 

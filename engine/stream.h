@@ -17,9 +17,17 @@ void omen_stream_release(omen_stream *stream); /* NULL is allowed */
 void omen_stream_kill(omen_stream *stream, omen_code code, const omen_error *why);
 bool omen_stream_is_dead(omen_stream *stream);
 
-/* Log thread: the OPEN record was admitted. */
-void omen_stream_opened(omen_stream *stream, uint64_t generation, uint64_t last_seq,
-                        bool searchable);
+/* Where a session stands when its stream is opened. */
+struct omen_stream_opening {
+    uint64_t generation;
+    uint64_t last_seq;
+    bool searchable; /* everything up to last_seq is */
+    uint64_t errors_from_seq;
+    const struct omen_item_error *errors; /* borrowed */
+    uint32_t error_count;
+};
+/* Log thread: the OPEN record was admitted. False: no memory, nothing changed. */
+bool omen_stream_opened(omen_stream *stream, const struct omen_stream_opening *opening);
 
 /* Log thread: a chunk is durable; takes over the array of its errors (heap, may be NULL).
  * False: no memory for them, nothing was taken. */
@@ -50,8 +58,12 @@ struct omen_pending {
     omen_chunk *chunk;   /* CHUNK only */
     uint64_t bytes;
     uint64_t position; /* of its record, once written */
-    uint8_t session_id[OMEN_SESSION_ID_BYTES];
+    struct omen_open_payload {
+        uint8_t session_id[OMEN_SESSION_ID_BYTES];
+        uint64_t errors_seen_seq; /* not in records of algorithm version 1 */
+    } open;                       /* OPEN: the record's payload; CLOSED: the session */
 };
+_Static_assert(sizeof(struct omen_open_payload) == OMEN_SESSION_ID_BYTES + 8, "no padding");
 /* The CLOSED entry lives in the stream, so that ending one needs no memory. */
 struct omen_pending *omen_stream_closing(omen_stream *stream);
 

@@ -5,7 +5,8 @@
 
 static inline bool before(struct omen_hit a, struct omen_hit b)
 {
-    return a.distance < b.distance || (a.distance == b.distance && a.id < b.id);
+    return a.distance < b.distance ||
+           (a.distance == b.distance && omen_id_compare(&a.id, &b.id) < 0);
 }
 
 static int compare(const void *a, const void *b)

@@ -15,7 +15,7 @@ struct omen_top {
 /* Cuts back to `keep` hits, in no order. */
 void omen_top_cut(struct omen_top *top);
 
-static inline void omen_top_add(struct omen_top *top, float distance, uint64_t id)
+static inline void omen_top_add(struct omen_top *top, float distance, struct omen_id id)
 {
     if (distance > top->worst) return;
     if (top->count == top->capacity) omen_top_cut(top);

@@ -66,9 +66,11 @@ void omen_search_route(struct omen_searcher *s, uint32_t count)
     }
     for (uint32_t from = 0; from < snapshot->pivots; from += OMEN_CELL_SCAN_MAX) {
         uint32_t n = snapshot->pivots - from;
-        const uint32_t *slots = c->cells.pivots + from;
+        uint32_t slots[OMEN_CELL_SCAN_MAX];
 
         if (n > OMEN_CELL_SCAN_MAX) n = OMEN_CELL_SCAN_MAX;
+        for (uint32_t i = 0; i < n; i++)
+            slots[i] = omen_cells_pivot(&c->cells, from + i);
         gather(s, slots, n);
         if (count >= PACK_QUERIES_MIN) {
             uint32_t filled = (n + OMEN_PACK_GROUP - 1) / OMEN_PACK_GROUP * OMEN_PACK_GROUP;
@@ -158,7 +160,7 @@ static void enter(struct omen_searcher *s, struct omen_query *query, uint32_t ef
     const struct omen_snapshot *snapshot = s->snapshot;
     for (uint32_t i = 0; i < query->entries.count; i++) {
         omen_key key = query->entries.keys[i];
-        uint32_t slot = c->cells.pivots[omen_key_slot(key)];
+        uint32_t slot = omen_cells_pivot(&c->cells, omen_key_slot(key));
 
         if (slot < snapshot->slots && visit(s, slot))
             (void)insert(s, ef, omen_key_distance(key), slot);
@@ -175,7 +177,7 @@ static void enter_cell(struct omen_searcher *s, struct omen_query *query, uint32
     const omen_collection *c = s->collection;
     const struct omen_snapshot *snapshot = s->snapshot;
     uint32_t members[OMEN_SEARCH_CELL_MAX];
-    uint32_t read = omen_cell_read(&c->cells.cells[cell], members, OMEN_SEARCH_CELL_MAX);
+    uint32_t read = omen_cell_read(omen_cells_cell(&c->cells, cell), members, OMEN_SEARCH_CELL_MAX);
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < read; i++) {

@@ -57,9 +57,7 @@ static void *read_main(void *arg)
         struct omen_search s = {.collection = r->collection,
                                 .queries = r->rows + (size_t)row * DIM,
                                 .count = 1,
-                                .k = 10,
-                                .ef = 128,
-                                .exact = exact,
+                                .options = {.k = 10, .ef = 128, .exact = exact},
                                 .done = mark_done,
                                 .user = &done};
         omen_error err;
@@ -74,8 +72,8 @@ static void *read_main(void *arg)
         for (uint32_t i = 0; i < s.results[0].hit_count; i++) {
             const struct omen_hit *hit = &s.results[0].hits[i];
 
-            found |= hit->id == row;
-            if (hit->id >= ROWS) atomic_fetch_add(&r->ghosts, 1);
+            found |= hit->id.num == row;
+            if (hit->id.num >= ROWS) atomic_fetch_add(&r->ghosts, 1);
             if (i > 0 && hit[-1].distance > hit->distance) atomic_fetch_add(&r->unsorted, 1);
         }
         if (!found) atomic_fetch_add(&r->lost, 1);
@@ -170,7 +168,7 @@ static void parallel_streams_into_two_collections_keep_apart(void **state)
 
         fixture_search(c[i % 2], rows + (size_t)i * each * DIM, 100, 1, 64, &s);
         for (uint32_t q = 0; q < 100; q++)
-            assert_true(s.results[q].hits[0].id == i * each + q);
+            assert_true(s.results[q].hits[0].id.num == i * each + q);
         omen_search_deinit(&s);
     }
     omen_collection_release(c[0]);

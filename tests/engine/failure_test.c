@@ -301,7 +301,7 @@ static void fill_backlog(omen_stream *stream, uint32_t dim)
 
         assert_int_equal(omen_chunk_create(stream, points, &chunk, &err), OMEN_OK);
         memset(omen_chunk_rows(chunk, points), 0, (size_t)points * dim * sizeof(float));
-        omen_chunk_add_many(chunk, points, 0, ids);
+        omen_chunk_add_many(chunk, points, 0, ids, 0);
         assert_int_equal(omen_stream_push(stream, seq, chunk, &err), OMEN_OK);
     }
     free(ids);

@@ -131,7 +131,7 @@ void fixture_push(struct fixture_stream *s, const uint64_t *ids, const float *ve
 
         assert_non_null(rows);
         memcpy(rows, vectors, (size_t)count * s->dim * sizeof *rows);
-        omen_chunk_add_many(chunk, count, 0, ids);
+        omen_chunk_add_many(chunk, count, 0, ids, 0);
     }
     if (omen_stream_push(s->stream, s->next_seq, chunk, &err) != OMEN_OK)
         fail_msg("push %llu: %s", (unsigned long long)s->next_seq, err.message);
@@ -198,9 +198,9 @@ void fixture_search(omen_collection *c, const float *queries, uint32_t count, ui
     *out = (struct omen_search){.collection = c,
                                 .queries = queries,
                                 .count = count,
-                                .k = k,
-                                .ef = ef == FIXTURE_EXACT ? 0 : ef,
-                                .exact = ef == FIXTURE_EXACT,
+                                .options = {.k = k,
+                                            .ef = ef == FIXTURE_EXACT ? 0 : ef,
+                                            .exact = ef == FIXTURE_EXACT},
                                 .done = on_done,
                                 .user = &w};
     if (omen_search_submit(out, &err) != OMEN_OK) fail_msg("search: %s", err.message);

@@ -34,7 +34,7 @@ static uint32_t rows_not_found(omen_collection *c, const float *rows, uint32_t f
             bool found = false;
 
             for (uint32_t i = 0; i < s.results[q].hit_count && !found; i++)
-                found = s.results[q].hits[i].id == first + at + q;
+                found = s.results[q].hits[i].id.num == first + at + q;
             lost += !found;
         }
         omen_search_deinit(&s);
@@ -177,7 +177,7 @@ static void check_copies(double jitter, uint32_t dim)
     fixture_search(c, original, 1, COPIES, 0, &s);
     assert_int_equal(s.results[0].hit_count, COPIES);
     for (uint32_t i = 0; i < COPIES; i++) {
-        uint64_t id = s.results[0].hits[i].id;
+        uint64_t id = s.results[0].hits[i].id.num;
 
         assert_true(id >= OTHERS || id == ORIGINAL);
     }

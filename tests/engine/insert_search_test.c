@@ -45,7 +45,7 @@ static void a_searchable_ack_means_the_next_search_finds_it(void **state)
         fixture_wait(s, &end);
         fixture_search(c, v, 1, 1, 0, &search);
         assert_int_equal(search.results[0].hit_count, 1);
-        assert_true(search.results[0].hits[0].id == id);
+        assert_true(search.results[0].hits[0].id.num == id);
         assert_true(search.results[0].hits[0].distance == 0.0f);
         assert_true(search.log_position >= end.log_position);
         omen_search_deinit(&search);
@@ -96,11 +96,11 @@ static void distances_are_those_of_the_metric_and_ties_go_by_id(void **state)
         for (uint32_t i = 0; i < 5; i++) {
             struct omen_hit hit = search.results[0].hits[i];
 
-            assert_float_equal(hit.distance, expected[m][hit.id], 1e-6);
+            assert_float_equal(hit.distance, expected[m][hit.id.num], 1e-6);
             if (i == 0) continue;
             assert_true(search.results[0].hits[i - 1].distance <= hit.distance);
             if (search.results[0].hits[i - 1].distance == hit.distance)
-                assert_true(search.results[0].hits[i - 1].id < hit.id);
+                assert_true(search.results[0].hits[i - 1].id.num < hit.id.num);
         }
         omen_search_deinit(&search);
         omen_collection_release(c);
@@ -159,7 +159,7 @@ static void bad_points_become_item_errors_and_the_good_ones_go_in(void **state)
             if (errors[i].index != indexes[want]) continue;
             seen++;
             assert_int_equal(errors[i].refusal, expected[want]);
-            assert_true(errors[i].id == ids[indexes[want]]);
+            assert_true(errors[i].num == ids[indexes[want]]);
             assert_true(errors[i].seq == 1);
             assert_int_not_equal(omen_item_error_describe(&errors[i], 2, &sentence), OMEN_OK);
             assert_true(strlen(sentence.message) > 10 && strlen(sentence.reason) > 3);
@@ -168,7 +168,7 @@ static void bad_points_become_item_errors_and_the_good_ones_go_in(void **state)
     assert_int_equal(seen, 6);
     fixture_search(c, v[0], 1, 10, 0, &search);
     assert_int_equal(search.results[0].hit_count, 2);
-    assert_true(search.results[0].hits[0].id == 10 && search.results[0].hits[1].id == 17);
+    assert_true(search.results[0].hits[0].id.num == 10 && search.results[0].hits[1].id.num == 17);
     omen_search_deinit(&search);
     fixture_stream_close(s);
     omen_collection_release(c);
@@ -196,7 +196,7 @@ static void rejected_rows_leave_no_hole_in_the_originals(void **state)
     fixture_wait(s, &end);
     fixture_search(c, rows, 64, 1, FIXTURE_EXACT, &search);
     for (uint32_t i = 0; i < 64; i++) {
-        assert_true(search.results[i].hits[0].id == i);
+        assert_true(search.results[i].hits[0].id.num == i);
         assert_true(search.results[i].hits[0].distance == 0.0f);
     }
     omen_search_deinit(&search);
@@ -224,7 +224,7 @@ static void a_gap_is_refused_and_an_old_chunk_is_dropped(void **state)
     assert_non_null(strstr(err.message, "the next one is 2"));
     assert_int_equal(omen_chunk_create(fixture_stream_get(s), 1, &chunk, &err), OMEN_OK);
     memcpy(omen_chunk_row(chunk), v, sizeof v);
-    omen_chunk_add(chunk, 0, 99);
+    omen_chunk_add(chunk, 0, &(struct omen_id){.num = 99}, 0);
     assert_int_equal(omen_stream_push(fixture_stream_get(s), 1, chunk, &err), OMEN_OK);
     fixture_wait(s, &end);
     omen_collection_get_info(c, &info);
@@ -297,7 +297,7 @@ static void a_chunk_larger_than_a_record_is_refused_with_both_numbers(void **sta
         ids[i] = i;
     assert_int_equal(omen_chunk_create(fixture_stream_get(s), 130, &chunk, &err), OMEN_OK);
     memset(omen_chunk_rows(chunk, 130), 0, 130 * 4096);
-    omen_chunk_add_many(chunk, 130, 0, ids);
+    omen_chunk_add_many(chunk, 130, 0, ids, 0);
     assert_int_equal(omen_stream_push(fixture_stream_get(s), 1, chunk, &err),
                      OMEN_INVALID_ARGUMENT);
     assert_string_equal(err.reason, "TOO_LARGE");
@@ -306,52 +306,84 @@ static void a_chunk_larger_than_a_record_is_refused_with_both_numbers(void **sta
     omen_collection_release(c);
 }
 
-static void modes_that_are_not_served_say_so(void **state)
+static void a_mode_that_is_none_is_refused(void **state)
 {
     omen_collection *c = plain("modes", 2, OMEN_METRIC_L2);
-    struct omen_stream_options options = {.mode = OMEN_WRITE_UPSERT};
+    struct omen_stream_options options = {.mode = 4};
     omen_stream *stream = NULL;
     omen_error err;
 
     (void)state;
-    assert_int_equal(omen_stream_open(c, &options, &stream, &err), OMEN_UNIMPLEMENTED);
+    assert_int_equal(omen_stream_open(c, &options, &stream, &err), OMEN_INVALID_ARGUMENT);
+    assert_string_equal(err.reason, "BAD_MODE");
     assert_null(stream);
     omen_collection_release(c);
 }
 
-static void bad_searches_are_refused_by_name_value_and_limit(void **state)
+static void bad_requests_are_refused_by_name_value_and_limit(void **state)
 {
     omen_collection *c = plain("bad", 2, OMEN_METRIC_COSINE);
     const float good[2] = {1, 0};
-    const float bad[6] = {1, 0, 0, 0, NAN, 1};
-    struct omen_search s = {.collection = c, .queries = good, .count = 1};
+    struct omen_search s = {.collection = c, .queries = good, .count = 0};
     omen_error err;
 
     (void)state;
-    s.k = OMEN_K_MAX + 1;
     assert_int_equal(omen_search_submit(&s, &err), OMEN_INVALID_ARGUMENT);
-    assert_string_equal(err.message, "options.k is 10001; it is 1 to 10000");
-    s.k = 10;
-    s.ef = OMEN_EF_MAX + 1;
-    assert_int_equal(omen_search_submit(&s, &err), OMEN_INVALID_ARGUMENT);
-    assert_non_null(strstr(err.message, "options.ef is 8193"));
-    s.ef = 0;
-    s.queries = bad;
-    s.count = 3;
-    assert_int_equal(omen_search_submit(&s, &err), OMEN_INVALID_ARGUMENT);
-    assert_non_null(strstr(err.message, "queries[1]"));
-    assert_string_equal(err.reason, "ZERO_VECTOR");
-    s.queries = bad + 2;
-    s.queries += 2;
-    s.count = 1;
-    assert_int_equal(omen_search_submit(&s, &err), OMEN_INVALID_ARGUMENT);
-    assert_string_equal(err.reason, "NOT_FINITE");
-    s.count = 0;
-    assert_int_equal(omen_search_submit(&s, &err), OMEN_INVALID_ARGUMENT);
+    assert_string_equal(err.reason, "BAD_LIMIT");
     s.count = 1000;
-    s.k = 2000;
+    s.options.k = 2000;
     assert_int_equal(omen_search_submit(&s, &err), OMEN_INVALID_ARGUMENT);
     assert_string_equal(err.reason, "TOO_LARGE");
+    assert_non_null(strstr(err.message, "2000000 hits"));
+    omen_collection_release(c);
+}
+
+/* Asserts that query i was refused, with this reason and these words. */
+static void assert_refused(const struct omen_search *s, uint32_t i, const char *reason,
+                           const char *words)
+{
+    omen_error err;
+
+    assert_int_equal(omen_query_describe(&s->results[i], 2, &err), OMEN_INVALID_ARGUMENT);
+    assert_string_equal(err.reason, reason);
+    if (strstr(err.message, words) == NULL) fail_msg("'%s' has no '%s'", err.message, words);
+    assert_int_equal(s->results[i].hit_count, 0);
+}
+
+static void search_done(struct omen_search *search)
+{
+    atomic_store((_Atomic bool *)search->user, true);
+}
+
+static void a_bad_query_is_refused_by_itself_and_the_others_are_answered(void **state)
+{
+    static const float queries[7][2] = {{1, 0}, {0, 0}, {1, NAN}, {1e20f, 1}, {1, 0}, {1, 0}, {0, 1}};
+    static const struct omen_query_options each[7] = {
+        {.k = 1}, {.k = 1}, {.k = 1}, {.k = 1}, {.k = 10001}, {.k = 1, .ef = 8193}, {.k = 2}};
+    omen_collection *c = plain("bad-queries", 2, OMEN_METRIC_COSINE);
+    struct omen_search s = {.collection = c, .queries = queries[0], .count = 7, .each = each};
+    _Atomic bool done = false;
+    omen_error err;
+
+    (void)state;
+    fixture_insert(c, (const float[]){1, 0, 0, 1}, 0, 2, 2);
+    s.done = search_done;
+    s.user = &done;
+    assert_int_equal(omen_search_submit(&s, &err), OMEN_OK);
+    while (!atomic_load(&done))
+        continue;
+    assert_int_equal(s.code, OMEN_OK);
+    assert_int_equal(s.results[0].refusal, 0);
+    assert_int_equal(s.results[0].hit_count, 1);
+    assert_true(s.results[0].hits[0].id.num == 0);
+    assert_refused(&s, 1, "ZERO_VECTOR", "zero vector");
+    assert_refused(&s, 2, "NOT_FINITE", "component 1");
+    assert_refused(&s, 3, "OUT_OF_RANGE", "component 0");
+    assert_refused(&s, 4, "BAD_LIMIT", "options.k is 10001; it is 1 to 10000");
+    assert_refused(&s, 5, "BAD_LIMIT", "options.ef is 8193");
+    assert_int_equal(s.results[6].hit_count, 2);
+    assert_true(s.results[6].hits[0].id.num == 1);
+    omen_search_deinit(&s);
     omen_collection_release(c);
 }
 
@@ -442,8 +474,9 @@ int main(void)
         cmocka_unit_test(a_session_goes_on_where_the_log_has_it),
         cmocka_unit_test(a_newer_stream_takes_the_session_over),
         cmocka_unit_test(a_chunk_larger_than_a_record_is_refused_with_both_numbers),
-        cmocka_unit_test(modes_that_are_not_served_say_so),
-        cmocka_unit_test(bad_searches_are_refused_by_name_value_and_limit),
+        cmocka_unit_test(a_mode_that_is_none_is_refused),
+        cmocka_unit_test(bad_requests_are_refused_by_name_value_and_limit),
+        cmocka_unit_test(a_bad_query_is_refused_by_itself_and_the_others_are_answered),
         cmocka_unit_test(k_decides_over_ef),
         cmocka_unit_test(collections_are_made_listed_and_dropped_with_their_files),
         cmocka_unit_test(a_second_engine_cannot_have_the_directory),

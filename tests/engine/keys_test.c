@@ -60,18 +60,18 @@ static void top_keeps_the_nearest_hits_and_breaks_ties_by_id(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 1000; i++)
-        omen_top_add(&top, (float)(fixture_random(&seed) % 4) - 2.0f, 5000 - i);
+        omen_top_add(&top, (float)(fixture_random(&seed) % 4) - 2.0f, omen_id_num(5000 - i));
     assert_int_equal(omen_top_finish(&top), 10);
     for (uint32_t i = 0; i < 10; i++) {
         assert_true(top.hits[i].distance == -2.0f);
-        if (i > 0) assert_true(top.hits[i - 1].id < top.hits[i].id);
+        if (i > 0) assert_true(top.hits[i - 1].id.num < top.hits[i].id.num);
     }
 }
 
 /* Equal hashes stand beside each other, and growing loses none. */
 static void slot_table_finds_every_slot_of_a_hash_after_growing(void **state)
 {
-    struct omen_slot_table table = {NULL, 0, 0};
+    struct omen_slot_table table = {0};
     omen_error err;
     uint32_t found = 0;
 
@@ -84,7 +84,8 @@ static void slot_table_finds_every_slot_of_a_hash_after_growing(void **state)
         size_t cursor = hash;
         uint32_t slot;
 
-        while ((slot = omen_slot_table_next(&table, hash, &cursor)) != OMEN_SLOT_NONE) {
+        while ((slot = omen_slot_array_next(omen_slot_table_array(&table), hash, &cursor)) !=
+               OMEN_SLOT_NONE) {
             assert_int_equal(slot % 1000, hash);
             found++;
         }

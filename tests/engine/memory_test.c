@@ -123,7 +123,7 @@ static omen_code push(omen_stream *stream, uint64_t seq, const float *rows, omen
         code = omen_chunk_create(stream, POINTS, &chunk, err);
         if (code != OMEN_OK) continue;
         memcpy(omen_chunk_rows(chunk, POINTS), rows, (size_t)POINTS * DIM * sizeof *rows);
-        omen_chunk_add_many(chunk, POINTS, 0, ids);
+        omen_chunk_add_many(chunk, POINTS, 0, ids, 0);
         code = omen_stream_push(stream, seq, chunk, err);
         omen_stream_poll(stream, &state);
         if (state.code != OMEN_OK) break;
@@ -164,8 +164,7 @@ static void search(omen_collection *c, const float *rows, bool exact, omen_error
     struct omen_search request = {.collection = c,
                                   .queries = rows,
                                   .count = POINTS,
-                                  .k = 5,
-                                  .exact = exact,
+                                  .options = {.k = 5, .exact = exact},
                                   .done = on_done,
                                   .user = &s};
 

@@ -1,0 +1,17 @@
+/* fault_point.h - places where a test lets the process die.
+ *
+ * Only in builds with OMEN_FAULT_POINTS (the test's own server): OMENDB_FAULT_KILL=propose:3 in the
+ * environment sends SIGKILL to the process when it passes the point "propose" for the third time.
+ * Elsewhere a point is nothing at all.
+ */
+#ifndef OMEN_FAULT_POINT_H
+#define OMEN_FAULT_POINT_H
+
+#ifdef OMEN_FAULT_POINTS
+void omen_fault_point(const char *name); /* any thread */
+#define OMEN_FAULT_POINT(name) omen_fault_point(name)
+#else
+#define OMEN_FAULT_POINT(name) ((void)0)
+#endif
+
+#endif
