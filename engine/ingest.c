@@ -52,6 +52,7 @@ struct omen_ingest {
 
 struct group {
     struct omen_pending *first;
+    bool writes;             /* somebody opens a stream or sends a chunk */
     bool refused;            /* the collection failed or was dropped: nothing is written */
     bool close;              /* a CLOSE record shall follow */
     uint32_t now_s;          /* EXPIRE's time */
@@ -392,6 +393,7 @@ static void take_group(omen_collection *c, struct group *group)
     *group = (struct group){.first = c->pending_first, .refused = c->failed || c->dropped};
     while (*at != NULL && bytes < GROUP_BYTES_MAX) {
         bytes += (*at)->bytes;
+        group->writes |= (*at)->kind != OMEN_PENDING_CLOSED;
         if ((*at)->chunk != NULL) points += (*at)->chunk->count + (*at)->chunk->delete_count;
         at = &(*at)->next;
     }
@@ -417,7 +419,7 @@ static bool expiry_is_due(const omen_collection *c, const struct group *group)
 
     if (admit->algorithm < 2) return false;
     return omen_expiry_next(&admit->expiry) <= group->now_s ||
-           (group->first != NULL && (uint64_t)admit->clock_s + CLOCK_SECONDS <= group->now_s);
+           (group->writes && (uint64_t)admit->clock_s + CLOCK_SECONDS <= group->now_s);
 }
 
 /* Rather between two epochs than in the midst of one, but not for ever. Not before the boundary of
@@ -446,7 +448,8 @@ static omen_code append_own(omen_collection *c, enum omen_record_type type, cons
                            position, err);
 }
 
-/* EXPIRE and CHECKPOINT, before what the streams want. */
+/* EXPIRE and CHECKPOINT, before what the streams want; a collection that nobody writes to stays as
+ * it is, but for points that expire. */
 static omen_code append_clockwork(omen_collection *c, struct group *group, uint64_t *first,
                                   omen_error *err)
 {
@@ -460,7 +463,7 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
                           err);
         *first = group->expire_position;
     }
-    if (code == OMEN_OK && checkpoint_is_due(c)) {
+    if (code == OMEN_OK && group->writes && checkpoint_is_due(c)) {
         code = append_own(c, OMEN_RECORD_CHECKPOINT, NULL, 0, &group->checkpoint_position, err);
         if (*first == 0) *first = group->checkpoint_position;
     }

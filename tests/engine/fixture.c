@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 struct fixture_stream {
@@ -27,10 +28,20 @@ static void start(struct fixture_engine *f, uint32_t threads, uint32_t shards, c
 static void on_event(void *user);
 static void on_done(struct omen_search *search);
 
+/* Memory, if there is room: most of these tests are about what is written, not about the disk. */
+static void make_directory(char *dir, size_t room)
+{
+    struct statvfs shm;
+    bool fits = statvfs("/dev/shm", &shm) == 0 && access("/dev/shm", W_OK) == 0 &&
+                (uint64_t)shm.f_bavail * shm.f_frsize >= (uint64_t)2 << 30;
+
+    (void)snprintf(dir, room, "%s/omen-test-XXXXXX", fits ? "/dev/shm" : "/tmp");
+    assert_non_null(mkdtemp(dir));
+}
+
 void fixture_open(struct fixture_engine *f, uint32_t threads, uint32_t shards)
 {
-    (void)snprintf(f->dir, sizeof f->dir, "/tmp/omen-test-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    make_directory(f->dir, sizeof f->dir);
     start(f, threads, shards, NULL);
 }
 
@@ -54,8 +65,7 @@ void fixture_copy(const struct fixture_engine *from, struct fixture_engine *to)
 {
     char command[1200];
 
-    (void)snprintf(to->dir, sizeof to->dir, "/tmp/omen-test-XXXXXX");
-    assert_non_null(mkdtemp(to->dir));
+    make_directory(to->dir, sizeof to->dir);
     (void)snprintf(command, sizeof command, "cp -r '%s/.' '%s'", from->dir, to->dir);
     assert_int_equal(system(command), 0);
     to->engine = NULL;
@@ -83,17 +93,24 @@ omen_collection *fixture_acquire(struct fixture_engine *f, const char *name)
 
 struct fixture_stream *fixture_stream_open(omen_collection *c, const uint8_t *session_id)
 {
+    struct omen_stream_options options = {.mode = OMEN_WRITE_INSERT_ONLY};
+
+    if (session_id != NULL) memcpy(options.session_id, session_id, sizeof options.session_id);
+    return fixture_stream_open_as(c, options);
+}
+
+struct fixture_stream *fixture_stream_open_as(omen_collection *c, struct omen_stream_options options)
+{
     struct fixture_stream *s = calloc(1, sizeof *s);
-    struct omen_stream_options options = {
-        .mode = OMEN_WRITE_INSERT_ONLY, .event = on_event, .event_user = s};
     struct omen_stream_state state;
     omen_error err = {"", ""};
 
     assert_non_null(s);
+    options.event = on_event;
+    options.event_user = s;
     (void)pthread_mutex_init(&s->mutex, NULL);
     (void)pthread_cond_init(&s->changed, NULL);
     s->dim = omen_collection_dim(c);
-    if (session_id != NULL) memcpy(options.session_id, session_id, sizeof options.session_id);
     if (omen_stream_open(c, &options, &s->stream, &err) != OMEN_OK)
         fail_msg("open a stream: %s", err.message);
     for (;;) {
@@ -133,9 +150,47 @@ void fixture_push(struct fixture_stream *s, const uint64_t *ids, const float *ve
         memcpy(rows, vectors, (size_t)count * s->dim * sizeof *rows);
         omen_chunk_add_many(chunk, count, 0, ids, 0);
     }
+    fixture_push_chunk(s, chunk);
+}
+
+omen_chunk *fixture_chunk(struct fixture_stream *s, uint32_t points)
+{
+    omen_chunk *chunk = NULL;
+    omen_error err = {"", ""};
+
+    assert_int_equal(omen_chunk_create(s->stream, points, &chunk, &err), OMEN_OK);
+    return chunk;
+}
+
+void fixture_push_chunk(struct fixture_stream *s, omen_chunk *chunk)
+{
+    omen_error err = {"", ""};
+
     if (omen_stream_push(s->stream, s->next_seq, chunk, &err) != OMEN_OK)
         fail_msg("push %llu: %s", (unsigned long long)s->next_seq, err.message);
     s->next_seq++;
+}
+
+void fixture_chunk_add(omen_chunk *chunk, uint32_t index, struct omen_id id, const float *vector,
+                       uint32_t dim, uint32_t ttl_s)
+{
+    float *row = omen_chunk_row(chunk);
+
+    assert_non_null(row);
+    memcpy(row, vector, dim * sizeof *row);
+    omen_chunk_add(chunk, index, &id, ttl_s);
+}
+
+void fixture_assert_sound(omen_collection *c)
+{
+    struct omen_validation v;
+    omen_error err = {"", ""};
+    omen_code code = OMEN_FAILED_PRECONDITION;
+
+    /* Searchable comes before the epoch's receipts are all told: a moment of patience. */
+    for (uint32_t i = 0; i < 100000 && code == OMEN_FAILED_PRECONDITION; i++)
+        code = omen_collection_validate(c, &v, &err);
+    if (code != OMEN_OK) fail_msg("%s", err.message);
 }
 
 void fixture_wait(struct fixture_stream *s, struct omen_stream_state *out)

@@ -34,7 +34,16 @@ omen_collection *fixture_acquire(struct fixture_engine *f, const char *name);
 /* A stream that is opened. */
 struct fixture_stream;
 struct fixture_stream *fixture_stream_open(omen_collection *c, const uint8_t *session_id);
+/* The same with options; their event is the fixture's. */
+struct fixture_stream *fixture_stream_open_as(omen_collection *c,
+                                              struct omen_stream_options options);
 omen_stream *fixture_stream_get(struct fixture_stream *s);
+/* A chunk to fill, and to push: asserts that it is taken. */
+omen_chunk *fixture_chunk(struct fixture_stream *s, uint32_t points);
+void fixture_push_chunk(struct fixture_stream *s, omen_chunk *chunk);
+/* Adds a point. */
+void fixture_chunk_add(omen_chunk *chunk, uint32_t index, struct omen_id id, const float *vector,
+                       uint32_t dim, uint32_t ttl_s);
 /* Pushes one chunk; asserts that it is taken. ids[i] belongs to vectors + i * dim. */
 void fixture_push(struct fixture_stream *s, const uint64_t *ids, const float *vectors,
                   uint32_t count);
@@ -46,6 +55,9 @@ void fixture_stream_close(struct fixture_stream *s);
  * waits until they are searchable. */
 void fixture_insert(omen_collection *c, const float *vectors, uint32_t first, uint32_t count,
                     uint32_t chunk);
+
+/* Validates; asserts that the collection is sound. */
+void fixture_assert_sound(omen_collection *c);
 
 /* For ef: compare with every point. */
 #define FIXTURE_EXACT UINT32_MAX
