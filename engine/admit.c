@@ -133,8 +133,8 @@ static omen_code apply_chunk(omen_collection *c, uint64_t position, omen_chunk *
         if (session == NULL || session->generation != chunk->generation ||
             session->last_seq + 1 != chunk->seq)
             return OMEN_OK;
-        code = omen_session_touch(&admit->sessions, chunk->session_id, admit->clock_s, &session,
-                                  err);
+        code =
+            omen_session_touch(&admit->sessions, chunk->session_id, admit->clock_s, &session, err);
     }
     if (code == OMEN_OK) code = omen_admit_write(c, chunk, err);
     if (code == OMEN_OK && session != NULL) {
@@ -170,8 +170,8 @@ omen_code omen_admit_settings(omen_collection *collection, const struct omen_rec
     omen_code code = end_unless_empty(collection, complete, err);
 
     if (code == OMEN_OK)
-        code = omen_settings_change(record->payload, record->length, &changed, &admit->algorithm,
-                                    err);
+        code =
+            omen_settings_change(record->payload, record->length, &changed, &admit->algorithm, err);
     if (code != OMEN_OK) return code;
     admit->checkpoint_bytes = changed.checkpoint_bytes;
     admit->open->algorithm = admit->algorithm;

@@ -72,15 +72,15 @@ struct omen_admit {
     struct omen_slots free; /* descending: the lowest is taken first */
     uint32_t slot_count;    /* ever used */
     uint64_t point_count;
-    uint32_t pivots;        /* in the graph, dead ones included, and those that live */
+    uint32_t pivots; /* in the graph, dead ones included, and those that live */
     uint32_t living_pivots;
     uint32_t quiet_boundaries; /* since the last sweep */
     uint32_t clock_s;          /* of the last EXPIRE record */
     uint32_t algorithm;
     uint32_t checkpoint_bytes;
     float phi_squared;
-    uint32_t epoch_number; /* of the open epoch */
-    uint64_t position;     /* last record admitted */
+    uint32_t epoch_number;         /* of the open epoch */
+    uint64_t position;             /* last record admitted */
     uint64_t checkpoint_log_bytes; /* the log's size when the last CHECKPOINT was admitted */
     uint32_t checkpoint_epoch;     /* its boundary epoch; 0: none yet */
     struct omen_epoch *open;

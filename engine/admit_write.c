@@ -98,7 +98,8 @@ uint32_t omen_admit_find_code(const omen_collection *collection, const uint8_t *
 
 omen_code omen_admit_reserve_deaths(struct omen_admit *admit, uint32_t deaths, omen_error *err)
 {
-    omen_code code = omen_slots_reserve(&admit->dead, 2 * deaths, err); /* a duplicate and its head */
+    omen_code code =
+        omen_slots_reserve(&admit->dead, 2 * deaths, err); /* a duplicate and its head */
 
     if (code == OMEN_OK) code = omen_slots_reserve(&admit->open->retired, deaths, err);
     if (code == OMEN_OK) code = omen_slots_reserve(&admit->open->leavers, deaths, err);

@@ -12,13 +12,13 @@
  *
  * Readers take no lock. A cell is a list of blocks that are never moved; members and counts are
  * atomic. A member is stored with release after its slot's data was written (ADMIT); the reader
- * loads relaxed and issues one acquire fence, as for rows (graph.h). A reader beside a take-over may
- * see a member twice or miss one: it costs an entry point, never safety.
+ * loads relaxed and issues one acquire fence, as for rows (graph.h). A reader beside a take-over
+ * may see a member twice or miss one: it costs an entry point, never safety.
  *
- * When a pivot is swept, the last pivot and its cell take its number, so that the numbers stay dense
- * (sweep.c). A reader with the old numbers reads another cell, or one beyond the new count, and
- * both are there: a cell that has gone is freed at the next boundary, when its readers have left
- * (grace.h).
+ * When a pivot is swept, the last pivot and its cell take its number, so that the numbers stay
+ * dense (sweep.c). A reader with the old numbers reads another cell, or one beyond the new count,
+ * and both are there: a cell that has gone is freed at the next boundary, when its readers have
+ * left (grace.h).
  *
  * The order of a cell's members means nothing to the build: whatever is chosen from them is chosen
  * by (distance, slot) or (hash, slot).

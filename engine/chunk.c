@@ -148,8 +148,7 @@ void omen_chunk_delete(omen_chunk *chunk, uint32_t index, const struct omen_id *
 void omen_chunk_refuse(omen_chunk *chunk, uint32_t index, const struct omen_id *id,
                        enum omen_refusal refusal, uint32_t detail)
 {
-    struct omen_item_error item = {
-        .index = (uint16_t)index, .detail = detail, .refusal = refusal};
+    struct omen_item_error item = {.index = (uint16_t)index, .detail = detail, .refusal = refusal};
 
     if (index > chunk->index_max) chunk->index_max = index;
     (void)note(chunk, &item, id); /* a failure is remembered: the push will say it */

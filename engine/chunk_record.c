@@ -264,8 +264,8 @@ static void read_items(struct reading *r, omen_chunk *chunk)
         } else {
             const uint8_t *words = r->side + r->l.refused + (size_t)(i - r->n - r->m) * 8;
 
-            omen_chunk_refuse(chunk, index, missing ? NULL : &id,
-                              (enum omen_refusal)get_u32(words), get_u32(words + 4));
+            omen_chunk_refuse(chunk, index, missing ? NULL : &id, (enum omen_refusal)get_u32(words),
+                              get_u32(words + 4));
         }
     }
     for (uint32_t i = 0; i < r->n && (r->l.flags & HAS_EXPIRES) != 0; i++) {
@@ -300,8 +300,7 @@ omen_code omen_chunk_parse(const struct omen_record *record, uint32_t dim, omen_
                          (unsigned long long)record->position, (int)chunk->mode);
     if (code == OMEN_OK) {
         read_items(&r, chunk);
-        memcpy(chunk->vectors, r.side + r.l.side_end,
-               (size_t)r.n * dim * sizeof *chunk->vectors);
+        memcpy(chunk->vectors, r.side + r.l.side_end, (size_t)r.n * dim * sizeof *chunk->vectors);
         chunk->side_bytes = r.l.side_end;
         if (chunk->out_of_memory)
             code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a chunk of %u points", r.n);

@@ -30,8 +30,7 @@ static omen_code replay_first(omen_collection *c, const struct omen_record *reco
                               omen_error *err);
 static omen_code replay_one(omen_collection *c, const struct omen_record *record,
                             struct omen_epoch_list *complete, omen_error *err);
-static omen_code replay_open(omen_collection *c, const struct omen_record *record,
-                             omen_error *err);
+static omen_code replay_open(omen_collection *c, const struct omen_record *record, omen_error *err);
 static omen_code replay_chunk(omen_collection *c, const struct omen_record *record,
                               struct omen_epoch_list *complete, omen_error *err);
 static omen_code apply_all(omen_collection *c, struct omen_epoch_list *complete, omen_error *err);
@@ -45,8 +44,8 @@ omen_code omen_collection_make(const char *dir, const char *name, const uint8_t 
                                const struct omen_collection_settings *settings, omen_error *err)
 {
     uint8_t payload[OMEN_SETTINGS_BYTES_MAX];
-    struct iovec part = {payload, omen_settings_write(payload, OMEN_ALGORITHM_VERSION, name,
-                                                      incarnation, settings)};
+    struct iovec part = {
+        payload, omen_settings_write(payload, OMEN_ALGORITHM_VERSION, name, incarnation, settings)};
     struct omen_log_report report;
     struct omen_log *log = NULL;
     uint64_t position = 0;
@@ -222,8 +221,8 @@ static omen_code replay_first(omen_collection *c, const struct omen_record *reco
                          "to %u",
                          record->algorithm_version, OMEN_ALGORITHM_VERSION_MIN,
                          OMEN_ALGORITHM_VERSION);
-    code = omen_settings_read(record->payload, record->length, record->algorithm_version, &made,
-                              err);
+    code =
+        omen_settings_read(record->payload, record->length, record->algorithm_version, &made, err);
     if (code != OMEN_OK) return code;
     memcpy(c->name, made.name, sizeof c->name);
     memcpy(c->incarnation, made.incarnation, sizeof c->incarnation);
@@ -285,10 +284,9 @@ static omen_code replay_open(omen_collection *c, const struct omen_record *recor
 
 static bool chunk_may_be(const omen_chunk *chunk, uint32_t algorithm)
 {
-    return algorithm >= 2 ||
-           (chunk->mode == OMEN_WRITE_INSERT_ONLY && chunk->keyed == NULL &&
-            chunk->expires == NULL && chunk->delete_count == 0 && chunk->error_count == 0 &&
-            chunk->generation != 0);
+    return algorithm >= 2 || (chunk->mode == OMEN_WRITE_INSERT_ONLY && chunk->keyed == NULL &&
+                              chunk->expires == NULL && chunk->delete_count == 0 &&
+                              chunk->error_count == 0 && chunk->generation != 0);
 }
 
 /* A chunk that was good enough for the log is good now: what encoding refuses today, it refused

@@ -2,8 +2,8 @@
  *
  * dead nodes leave their cells | links to them are repaired | new pivots take over members | route
  * every point | update the cells | candidates, selection, own rows | back-links | duplicates join
- * their chains | at a boundary: the sweep. A bar is a barrier: the crew's threads have all finished.
- * Then the epoch is published.
+ * their chains | at a boundary: the sweep. A bar is a barrier: the crew's threads have all
+ * finished. Then the epoch is published.
  *
  * Rounds: a young graph at most doubles in one go (prefix doubling, as in ParlayANN). Points that
  * arrive together choose their nearest among each other; were the first thousands one round, they
@@ -396,8 +396,7 @@ static void publish(struct omen_step *step)
     atomic_store_explicit(&p->slots, step->epoch->slots_end, memory_order_release);
     atomic_store_explicit(&p->slots_used, step->epoch->slots_used, memory_order_release);
     if (step->epoch->boundary)
-        atomic_store_explicit(&p->checkpoint_position, step->epoch->position,
-                              memory_order_release);
+        atomic_store_explicit(&p->checkpoint_position, step->epoch->position, memory_order_release);
     atomic_store_explicit(&p->points, step->epoch->points_total, memory_order_release);
     atomic_store_explicit(&p->phi_squared, step->epoch->phi_squared, memory_order_release);
     atomic_store_explicit(&p->epoch, step->epoch->number, memory_order_release);

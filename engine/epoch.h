@@ -85,8 +85,8 @@ struct omen_step {
     uint32_t probes;     /* P */
     uint32_t key_buffer; /* capacity of one point's buffer */
     const struct omen_epoch *epoch;
-    uint32_t first, end;  /* of the epoch's new slots */
-    uint32_t *points;     /* slots to link, ascending */
+    uint32_t first, end; /* of the epoch's new slots */
+    uint32_t *points;    /* slots to link, ascending */
     uint32_t point_count, point_capacity;
     uint32_t *routes; /* point_count x probes: cells, nearest first */
     uint32_t *route_counts;
@@ -120,8 +120,8 @@ void omen_step_destroy(struct omen_step *step); /* NULL is allowed */
 OMEN_CHECKED omen_code omen_epoch_apply(struct omen_step *step, omen_collection *collection,
                                         const struct omen_epoch *epoch, omen_error *err);
 
-/* The phases; see retire.c, repair.c, pivots.c, route.c, propose.c, link.c, sweep.c. Most run on the
- * whole crew. */
+/* The phases; see retire.c, repair.c, pivots.c, route.c, propose.c, link.c, sweep.c. Most run on
+ * the whole crew. */
 OMEN_CHECKED omen_code omen_step_retire(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_repair(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_sweep(struct omen_step *step, omen_error *err);

@@ -48,8 +48,8 @@ omen_code omen_collection_get_points(omen_collection *collection, const struct o
 
         out[i] = (struct omen_got){.found = slot != OMEN_SLOT_NONE};
         if (slot == OMEN_SLOT_NONE) continue;
-        out[i].expires_s =
-            atomic_load_explicit(omen_graph_expires(&collection->graph, slot), memory_order_relaxed);
+        out[i].expires_s = atomic_load_explicit(omen_graph_expires(&collection->graph, slot),
+                                                memory_order_relaxed);
         if (vectors != NULL)
             memcpy(vectors + (size_t)i * dim, omen_original(&collection->originals, slot),
                    dim * sizeof *vectors);

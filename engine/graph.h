@@ -186,9 +186,9 @@ static inline void omen_graph_set_born(const struct omen_graph *graph, uint32_t 
 }
 static inline uint64_t omen_graph_visibility(const struct omen_graph *graph, uint32_t slot)
 {
-    return atomic_load_explicit(
-        omen_graph_segment(graph, slot)->visibility + omen_graph_offset(slot),
-        memory_order_relaxed);
+    return atomic_load_explicit(omen_graph_segment(graph, slot)->visibility +
+                                    omen_graph_offset(slot),
+                                memory_order_relaxed);
 }
 static inline uint32_t omen_graph_born(const struct omen_graph *graph, uint32_t slot)
 {

@@ -52,10 +52,10 @@ struct omen_ingest {
 
 struct group {
     struct omen_pending *first;
-    bool writes;             /* somebody opens a stream or sends a chunk */
-    bool refused;            /* the collection failed or was dropped: nothing is written */
-    bool close;              /* a CLOSE record shall follow */
-    uint32_t now_s;          /* EXPIRE's time */
+    bool writes;    /* somebody opens a stream or sends a chunk */
+    bool refused;   /* the collection failed or was dropped: nothing is written */
+    bool close;     /* a CLOSE record shall follow */
+    uint32_t now_s; /* EXPIRE's time */
     /* Of the log thread's own records; 0: none was written. */
     uint64_t expire_position, checkpoint_position, close_position;
     struct omen_epoch_list complete;
@@ -459,8 +459,8 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
     if (group->refused) return OMEN_OK;
     group->now_s = (uint32_t)now_s;
     if (expiry_is_due(c, group)) {
-        code = append_own(c, OMEN_RECORD_EXPIRE, &now_s, sizeof now_s, &group->expire_position,
-                          err);
+        code =
+            append_own(c, OMEN_RECORD_EXPIRE, &now_s, sizeof now_s, &group->expire_position, err);
         *first = group->expire_position;
     }
     if (code == OMEN_OK && group->writes && checkpoint_is_due(c)) {
@@ -474,8 +474,8 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
 static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
                               omen_error *err)
 {
-    size_t open_bytes = c->admit.algorithm < 2 ? OMEN_SESSION_ID_BYTES
-                                               : sizeof(struct omen_open_payload);
+    size_t open_bytes =
+        c->admit.algorithm < 2 ? OMEN_SESSION_ID_BYTES : sizeof(struct omen_open_payload);
     omen_code code = OMEN_OK;
     uint64_t position = 0;
 

@@ -3,7 +3,8 @@
 
 #include "engine/engine.h"
 
-/* How an id is named in a sentence: 7, or "key". Bytes that are no plain text are shown as \\xNN. */
+/* How an id is named in a sentence: 7, or "key". Bytes that are no plain text are shown as \\xNN.
+ */
 static void name_id(const struct omen_item_error *item, char *out, size_t room)
 {
     size_t used = 0;

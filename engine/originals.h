@@ -1,4 +1,5 @@
-/* originals.h - the f32 vectors as they were sent: a file, written with pwrite and mapped read-only.
+/* originals.h - the f32 vectors as they were sent: a file, written with pwrite and mapped
+ * read-only.
  *
  * Rows stand in slot order, each padded to a multiple of 16 floats, so that every row is 64-byte
  * aligned. Writing goes through pwrite, never through the mapping: a full disk is then an error

@@ -45,8 +45,7 @@ omen_code omen_step_take_over(struct omen_step *step, omen_error *err)
     if (code == OMEN_OK) code = omen_step_run(step, move_members, err);
     if (code == OMEN_OK) code = gather_moves(step, err);
     for (uint32_t i = 0; i < step->move_count && code == OMEN_OK; i++)
-        code = omen_cell_add(omen_cells_cell(cells, step->moves[i].cell), step->moves[i].slot,
-                             err);
+        code = omen_cell_add(omen_cells_cell(cells, step->moves[i].cell), step->moves[i].slot, err);
     return code;
 }
 

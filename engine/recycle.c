@@ -90,8 +90,7 @@ static uint32_t find_pivot_to_keep(const omen_collection *c)
     for (uint32_t i = 0; i < c->admit.dead.count; i++) {
         uint32_t slot = c->admit.dead.slots[i];
 
-        if ((*omen_graph_flags(&c->graph, slot) & OMEN_SLOT_PIVOT) != 0 && slot < keep)
-            keep = slot;
+        if ((*omen_graph_flags(&c->graph, slot) & OMEN_SLOT_PIVOT) != 0 && slot < keep) keep = slot;
     }
     return keep;
 }

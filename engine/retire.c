@@ -1,8 +1,9 @@
 /* retire.c - the first step of an epoch: what died in it leaves cells and chains.
  *
- * A dead node stays in the graph as a tombstone: walks still pass through it, and its row says where
- * to (until the sweep). But it is no candidate any more, for new points nor for repairs, so it leaves
- * its cell. A dead pivot goes on routing. A duplicate whose node lives on leaves the node's chain.
+ * A dead node stays in the graph as a tombstone: walks still pass through it, and its row says
+ * where to (until the sweep). But it is no candidate any more, for new points nor for repairs, so
+ * it leaves its cell. A dead pivot goes on routing. A duplicate whose node lives on leaves the
+ * node's chain.
  *
  * A search that pinned an earlier epoch may miss a point here that it should still see: it costs
  * recall in the moment of an epoch's change, and only of points that are just being deleted.
@@ -84,8 +85,8 @@ static omen_code leave_chains(struct omen_step *step, omen_error *err)
     return code;
 }
 
-/* A reader that stands on one that leaves goes on by its link: the slot is not used again before the
- * reader has gone. */
+/* A reader that stands on one that leaves goes on by its link: the slot is not used again before
+ * the reader has gone. */
 static void clean_chain(struct omen_step *step, uint32_t head)
 {
     const struct omen_graph *graph = &step->collection->graph;

@@ -19,8 +19,8 @@ omen_code omen_step_route(struct omen_step *step, omen_error *err)
     for (uint32_t i = 0; i < step->point_count && code == OMEN_OK; i++) {
         uint32_t slot = step->points[i];
 
-        code = omen_cell_add(omen_cells_cell(&c->cells, *omen_graph_home(&c->graph, slot)), slot,
-                             err);
+        code =
+            omen_cell_add(omen_cells_cell(&c->cells, *omen_graph_home(&c->graph, slot)), slot, err);
     }
     return code;
 }

@@ -32,8 +32,8 @@ struct omen_session *omen_session_find(const struct omen_sessions *sessions, con
     return node == NULL ? NULL : *(struct omen_session **)node;
 }
 
-omen_code omen_session_touch(struct omen_sessions *sessions, const uint8_t *id,
-                             uint32_t now_s, struct omen_session **out, omen_error *err)
+omen_code omen_session_touch(struct omen_sessions *sessions, const uint8_t *id, uint32_t now_s,
+                             struct omen_session **out, omen_error *err)
 {
     struct omen_session *session = omen_session_find(sessions, id);
 
@@ -81,8 +81,7 @@ omen_code omen_session_keep_errors(struct omen_sessions *sessions, struct omen_s
         session->errors = more;
         session->error_capacity = capacity;
     }
-    if (count > 0)
-        memcpy(session->errors + session->error_count, errors, count * sizeof *errors);
+    if (count > 0) memcpy(session->errors + session->error_count, errors, count * sizeof *errors);
     session->error_count += count;
     sessions->error_count += count;
     if (session->error_count > OMEN_SESSION_ERRORS_MAX) {

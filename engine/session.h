@@ -19,9 +19,9 @@ struct omen_session {
     uint8_t id[OMEN_SESSION_ID_BYTES];
     uint64_t generation;
     uint64_t last_seq;
-    uint32_t last_epoch; /* in which last_seq was admitted */
-    uint32_t touched_s;  /* the log's clock at its last record */
-    uint64_t errors_from_seq; /* those of chunks before are seen or forgotten; 0: none yet */
+    uint32_t last_epoch;            /* in which last_seq was admitted */
+    uint32_t touched_s;             /* the log's clock at its last record */
+    uint64_t errors_from_seq;       /* those of chunks before are seen or forgotten; 0: none yet */
     struct omen_item_error *errors; /* ascending by seq */
     uint32_t error_count, error_capacity;
     omen_stream *stream; /* the live one, counted; not part of the logged state */
@@ -40,8 +40,8 @@ void omen_sessions_deinit(struct omen_sessions *sessions);
 /* NULL when it is not there. */
 struct omen_session *omen_session_find(const struct omen_sessions *sessions, const uint8_t *id);
 
-/* Finds it or makes it; it becomes the newest, touched at `now_s`. A session that has to go for it loses its stream
- * (the stream dies). Fails: OMEN_RESOURCE_EXHAUSTED, table unchanged. */
+/* Finds it or makes it; it becomes the newest, touched at `now_s`. A session that has to go for it
+ * loses its stream (the stream dies). Fails: OMEN_RESOURCE_EXHAUSTED, table unchanged. */
 OMEN_CHECKED omen_code omen_session_touch(struct omen_sessions *sessions, const uint8_t *id,
                                           uint32_t now_s, struct omen_session **out,
                                           omen_error *err);

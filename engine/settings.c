@@ -37,9 +37,9 @@ omen_code omen_settings_check(struct omen_collection_settings *settings, omen_er
         code = check_range("config.epoch_bytes", &s->epoch_bytes, OMEN_EPOCH_BYTES_MIN,
                            OMEN_EPOCH_BYTES_MAX, OMEN_EPOCH_BYTES_MAX, err);
     if (code == OMEN_OK)
-        code = check_range("config.checkpoint_bytes", &s->checkpoint_bytes,
-                           OMEN_CHECKPOINT_BYTES_MIN, OMEN_CHECKPOINT_BYTES_MAX,
-                           OMEN_CHECKPOINT_BYTES_DEFAULT, err);
+        code =
+            check_range("config.checkpoint_bytes", &s->checkpoint_bytes, OMEN_CHECKPOINT_BYTES_MIN,
+                        OMEN_CHECKPOINT_BYTES_MAX, OMEN_CHECKPOINT_BYTES_DEFAULT, err);
     return code;
 }
 

@@ -30,8 +30,8 @@ struct omen_slot_array {
 struct omen_slot_table {
     struct omen_slot_array *_Atomic array; /* written by ADMIT (release); NULL at first */
     /* ADMIT only. */
-    size_t count; /* entries */
-    size_t used;  /* and places that had one */
+    size_t count;                       /* entries */
+    size_t used;                        /* and places that had one */
     struct omen_slot_array *retired[2]; /* since the last boundary, since the one before */
 };
 

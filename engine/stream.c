@@ -110,8 +110,8 @@ omen_code omen_stream_open(omen_collection *collection, const struct omen_stream
     if (code == OMEN_OK && options->sessionless)
         code = omen_ingest_join(collection, stream, err);
     else if (code == OMEN_OK)
-        code = omen_ingest_open(collection, stream, stream->session_id, options->errors_seen_seq,
-                                err);
+        code =
+            omen_ingest_open(collection, stream, stream->session_id, options->errors_seen_seq, err);
     if (code != OMEN_OK) {
         omen_stream_release(stream);
         return code;

@@ -1,5 +1,5 @@
-/* sweep.c - at a boundary: whatever still refers to nodes that are to go is found and mended, so that
- * their slots may be used again after the next boundary (admit.h, grace.h).
+/* sweep.c - at a boundary: whatever still refers to nodes that are to go is found and mended, so
+ * that their slots may be used again after the next boundary (admit.h, grace.h).
  *
  * All rows are gone over, each shard's by one thread. A link to a dead node is replaced by the
  * nearest of that node's living neighbours that is not linked yet (FreshDiskANN's consolidation, as
@@ -110,9 +110,8 @@ static omen_code collect_displaced(struct omen_step *step, uint32_t gone, uint32
     if (code != OMEN_OK) return code;
     for (uint32_t i = cells->count; i-- > 0;) {
         if (!pivot_goes(step, i)) continue;
-        step->point_count +=
-            omen_cell_read(omen_cells_cell(cells, i), step->points + step->point_count,
-                           gone - step->point_count);
+        step->point_count += omen_cell_read(
+            omen_cells_cell(cells, i), step->points + step->point_count, gone - step->point_count);
         omen_cells_remove_pivot(cells, i);
         if (i < cells->count) rename_cell(step, i);
         *lowest = i;
@@ -125,8 +124,8 @@ static void rename_cell(struct omen_step *step, uint32_t cell_index)
 {
     const omen_collection *c = step->collection;
     struct omen_worker *w = &step->workers[0];
-    uint32_t count = omen_cell_read(omen_cells_cell(&c->cells, cell_index), w->cell_list,
-                                    w->cell_list_capacity);
+    uint32_t count =
+        omen_cell_read(omen_cells_cell(&c->cells, cell_index), w->cell_list, w->cell_list_capacity);
 
     for (uint32_t i = 0; i < count; i++)
         *omen_graph_home(&c->graph, w->cell_list[i]) = cell_index;
@@ -145,8 +144,8 @@ static void sweep_rows(void *context, uint32_t worker)
          shard = omen_step_next(step)) {
         for (uint64_t first = (uint64_t)shard * OMEN_STRIPE_SLOTS; first < end;
              first += (uint64_t)step->shards * OMEN_STRIPE_SLOTS) {
-            for (uint32_t slot = (uint32_t)first;
-                 slot < end && slot < first + OMEN_STRIPE_SLOTS; slot++) {
+            for (uint32_t slot = (uint32_t)first; slot < end && slot < first + OMEN_STRIPE_SLOTS;
+                 slot++) {
                 if (*omen_graph_state(graph, slot) != OMEN_NODE_NONE)
                     sweep_row(step, &step->workers[worker], slot);
             }

@@ -2,11 +2,11 @@
  *
  * What is checked, slot by slot: where it stands in its life (in use, dead, swept, free, and in one
  * list only), visibility, id, code and norm, the points of its node, row (links in range, not to
- * itself, not twice, not to a duplicate nor to what has left the graph; cached distances), home cell
- * and membership, duplicate chains, pivots, the tables and the clock of ADMIT; then the counts.
- * Reachability: a node is entered through its home cell, so membership is reachability; how many
- * could be reached from the pivots by links alone is counted and told, since a walk over large cells
- * leans on that.
+ * itself, not twice, not to a duplicate nor to what has left the graph; cached distances), home
+ * cell and membership, duplicate chains, pivots, the tables and the clock of ADMIT; then the
+ * counts. Reachability: a node is entered through its home cell, so membership is reachability; how
+ * many could be reached from the pivots by links alone is counted and told, since a walk over large
+ * cells leans on that.
  *
  * The first violation is named with its slot, and ends the check.
  */
@@ -22,12 +22,12 @@ enum life { IN_USE, DEAD, SWEPT, FREE };
 struct check {
     omen_collection *c;
     uint32_t slots;
-    int8_t *values;   /* a prepared code */
-    uint8_t *lives;   /* per slot: enum life */
-    uint8_t *seen;    /* per slot: how often it stands in a cell or a chain */
-    uint8_t *reached; /* per slot: by links, from the pivots */
-    uint8_t *timed;   /* per slot: has an entry among those that expire */
-    uint32_t *copies; /* per head: living points that call it their node */
+    int8_t *values;    /* a prepared code */
+    uint8_t *lives;    /* per slot: enum life */
+    uint8_t *seen;     /* per slot: how often it stands in a cell or a chain */
+    uint8_t *reached;  /* per slot: by links, from the pivots */
+    uint8_t *timed;    /* per slot: has an entry among those that expire */
+    uint32_t *copies;  /* per head: living points that call it their node */
     uint32_t *pending; /* of the walk over links */
     uint64_t nodes;
     omen_error *err;
@@ -52,7 +52,7 @@ static void count_reached(struct check *k, struct omen_validation *out);
 
 static enum omen_node_state state_of(const struct check *k, uint32_t slot)
 {
-    return (enum omen_node_state)*omen_graph_state(&k->c->graph, slot);
+    return (enum omen_node_state) * omen_graph_state(&k->c->graph, slot);
 }
 
 static bool is_alive(const struct check *k, uint32_t slot)

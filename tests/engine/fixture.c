@@ -99,7 +99,8 @@ struct fixture_stream *fixture_stream_open(omen_collection *c, const uint8_t *se
     return fixture_stream_open_as(c, options);
 }
 
-struct fixture_stream *fixture_stream_open_as(omen_collection *c, struct omen_stream_options options)
+struct fixture_stream *fixture_stream_open_as(omen_collection *c,
+                                              struct omen_stream_options options)
 {
     struct fixture_stream *s = calloc(1, sizeof *s);
     struct omen_stream_state state;
@@ -250,14 +251,13 @@ void fixture_search(omen_collection *c, const float *queries, uint32_t count, ui
 
     (void)pthread_mutex_init(&w.mutex, NULL);
     (void)pthread_cond_init(&w.changed, NULL);
-    *out = (struct omen_search){.collection = c,
-                                .queries = queries,
-                                .count = count,
-                                .options = {.k = k,
-                                            .ef = ef == FIXTURE_EXACT ? 0 : ef,
-                                            .exact = ef == FIXTURE_EXACT},
-                                .done = on_done,
-                                .user = &w};
+    *out = (struct omen_search){
+        .collection = c,
+        .queries = queries,
+        .count = count,
+        .options = {.k = k, .ef = ef == FIXTURE_EXACT ? 0 : ef, .exact = ef == FIXTURE_EXACT},
+        .done = on_done,
+        .user = &w};
     if (omen_search_submit(out, &err) != OMEN_OK) fail_msg("search: %s", err.message);
     (void)pthread_mutex_lock(&w.mutex);
     while (!w.done)

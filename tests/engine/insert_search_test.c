@@ -357,7 +357,8 @@ static void search_done(struct omen_search *search)
 
 static void a_bad_query_is_refused_by_itself_and_the_others_are_answered(void **state)
 {
-    static const float queries[7][2] = {{1, 0}, {0, 0}, {1, NAN}, {1e20f, 1}, {1, 0}, {1, 0}, {0, 1}};
+    static const float queries[7][2] = {{1, 0}, {0, 0}, {1, NAN}, {1e20f, 1},
+                                        {1, 0}, {1, 0}, {0, 1}};
     static const struct omen_query_options each[7] = {
         {.k = 1}, {.k = 1}, {.k = 1}, {.k = 1}, {.k = 10001}, {.k = 1, .ef = 8193}, {.k = 2}};
     omen_collection *c = plain("bad-queries", 2, OMEN_METRIC_COSINE);

@@ -1,9 +1,9 @@
-/* property_test.c - thousands of seeded write sequences give the same reads as a naive model, before
- * and after a restart.
+/* property_test.c - thousands of seeded write sequences give the same reads as a naive model,
+ * before and after a restart.
  *
  * A sequence writes chunks of random mode into a small collection whose epochs and checkpoints are
- * tiny, so that tombstones, sweeps, slots that are used again and nodes whose head died all come up.
- * The model is an array. Vectors come from a small set, so there are many duplicates.
+ * tiny, so that tombstones, sweeps, slots that are used again and nodes whose head died all come
+ * up. The model is an array. Vectors come from a small set, so there are many duplicates.
  */
 #include "tests/engine/fixture.h"
 
@@ -170,8 +170,8 @@ static void check_get(omen_collection *c, const struct model *m)
 
     for (uint32_t i = 0; i < IDS; i++)
         ids[i] = id_of(i);
-    assert_int_equal(
-        omen_collection_get_points(c, ids, IDS, got, vectors[0], &position, &err), OMEN_OK);
+    assert_int_equal(omen_collection_get_points(c, ids, IDS, got, vectors[0], &position, &err),
+                     OMEN_OK);
     for (uint32_t i = 0; i < IDS; i++) {
         if (got[i].found != m->there[i])
             fail_msg("id %u is %s", i, got[i].found ? "there" : "not there");
