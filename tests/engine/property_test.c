@@ -41,7 +41,7 @@ static uint32_t lives_of_test(void)
 
 static struct omen_id id_of(uint32_t i)
 {
-    static char texts[IDS][4];
+    static char texts[IDS][12];
 
     if (i < IDS / 2) return omen_id_num(i);
     (void)snprintf(texts[i], sizeof texts[i], "%u", i - IDS / 2);
