@@ -40,7 +40,8 @@ static void destroy(omen_collection *c);
 static void remove_files(const char *dir);
 static const char *base_name(const char *dir);
 
-omen_code omen_collection_make(const char *dir, const char *name, const uint8_t *incarnation,
+omen_code omen_collection_make(omen_engine *engine, const char *dir, const char *name,
+                               const uint8_t *incarnation,
                                const struct omen_collection_settings *settings, omen_error *err)
 {
     uint8_t payload[OMEN_SETTINGS_BYTES_MAX];
@@ -49,7 +50,7 @@ omen_code omen_collection_make(const char *dir, const char *name, const uint8_t 
     struct omen_log_report report;
     struct omen_log *log = NULL;
     uint64_t position = 0;
-    omen_code code = omen_log_file_open(dir, &log, &report, err);
+    omen_code code = omen_log_file_open(engine->storage, dir, &log, &report, err);
 
     if (code == OMEN_OK)
         code = omen_log_append(log, OMEN_RECORD_SETTINGS, OMEN_ALGORITHM_VERSION, &part, 1,
@@ -78,7 +79,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
     atomic_init(&c->references, 1);
     (void)pthread_mutex_init(&c->admit_mutex, NULL);
     (void)pthread_mutex_init(&c->apply_mutex, NULL);
-    code = omen_log_file_open(dir, &c->log, &report, err);
+    code = omen_log_file_open(engine->storage, dir, &c->log, &report, err);
     if (code == OMEN_OK && report.torn_bytes > 0)
         omen_engine_tell(engine, OMEN_EVENT_WARNING,
                          "%s/%s: %llu bytes of an unfinished write were cut off after record %llu",

@@ -101,7 +101,7 @@ OMEN_CHECKED omen_code omen_collection_load(omen_engine *engine, char *dir, omen
 
 /* Makes the files of a new collection in `dir` (which exists and is empty), and closes them: a log
  * with its SETTINGS record. */
-OMEN_CHECKED omen_code omen_collection_make(const char *dir, const char *name,
+OMEN_CHECKED omen_code omen_collection_make(omen_engine *engine, const char *dir, const char *name,
                                             const uint8_t *incarnation,
                                             const struct omen_collection_settings *settings,
                                             omen_error *err);

@@ -197,6 +197,7 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
 {
     size_t length = options->data_dir == NULL ? 0 : strlen(options->data_dir);
 
+    engine->storage = options->storage;
     engine->event = options->event;
     engine->event_user = options->event_user;
     if (length == 0 || length > 3800)
@@ -301,7 +302,8 @@ static omen_code make_collection(omen_engine *engine, const char *name, const ui
     memcpy(dir, making, size);
 
     code = omen_directory_make(making, err);
-    if (code == OMEN_OK) code = omen_collection_make(making, name, incarnation, settings, err);
+    if (code == OMEN_OK)
+        code = omen_collection_make(engine, making, name, incarnation, settings, err);
     if (code == OMEN_OK)
         code = omen_collection_load(engine, dir, out, err);
     else

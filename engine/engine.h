@@ -22,7 +22,8 @@
 typedef struct omen_engine omen_engine;         /* one data directory and its threads */
 typedef struct omen_collection omen_collection; /* a named set of vectors; counted */
 typedef struct omen_stream omen_stream;         /* one writer of one collection */
-typedef struct omen_chunk omen_chunk;           /* points on their way in */
+struct omen_storage;
+typedef struct omen_chunk omen_chunk; /* points on their way in */
 
 /* ---- ids ---------------------------------------------------------------------------------- */
 
@@ -63,6 +64,8 @@ struct omen_engine_options {
     const char *simd;        /* highest kernel tier to use, NULL = the CPU's highest */
     omen_event_fn *event;    /* NULL: nobody listens */
     void *event_user;
+    struct omen_storage *storage; /* the logs' files, for tests (storage_memory.h); NULL: the file
+                                     system. Borrowed until close */
 };
 
 /* Opens the data directory and replays every collection's log: blocks for as long as that takes

@@ -15,6 +15,7 @@ struct omen_step;
 struct omen_engine {
     /* Fixed once open. */
     char *data_dir;
+    struct omen_storage *storage; /* of the logs; borrowed */
     int lock_fd;
     uint32_t ingest_threads;
     uint32_t shards;

@@ -19,6 +19,16 @@ omen_code omen_log_read(omen_log *log, uint64_t from, omen_log_visit_fn *visit, 
     return log->ops->read(log, from, visit, user, err);
 }
 
+omen_code omen_log_trim(omen_log *log, uint64_t before, omen_error *err)
+{
+    return log->ops->trim(log, before, err);
+}
+
+uint64_t omen_log_last_position(const omen_log *log)
+{
+    return log->ops->last_position(log);
+}
+
 uint64_t omen_log_bytes(const omen_log *log)
 {
     return log->ops->bytes(log);

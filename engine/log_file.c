@@ -2,24 +2,26 @@
  *
  * Happy path of an append: encode the header, write header, parts and padding with one gathering
  * write at the end of the last file. A sync is one fdatasync of that file, because a file is synced
- * before the next one is begun. A new file is complete (its own record, and its name in the
- * directory) and synced before a record goes into it.
+ * before the next one is begun; a mark behind the last record then says how far it went. A new file
+ * is complete (its own record, and its name in the directory) and synced before a record goes into
+ * it.
  *
  * Failure modes:
  *   - The file system refuses a write or a sync: the log is broken from then on and refuses
  *     everything, naming the first failure. What is on disk then is at worst a torn tail.
- *   - A crash leaves a torn tail: bytes at the end of the last file that are not a whole record,
- *     with no whole record after them. Opening cuts them off. They were never synced, so nobody was
- *     told that they are durable.
- *   - Anything else that is not the next record (a bad record with a good one behind it, a file
- *     missing between two others, a bad record at the end of a file that is not the last) is damage
- *     and opening fails: guessing would serve a state that no log describes.
+ *   - A crash leaves a torn tail: of what was appended since the last sync any part may be there,
+ *     whole records behind bad ones among it. Opening cuts it off from the first bad record on.
+ *     Nobody was told that it is durable.
+ *   - Anything else that is not the next record (a bad one that was synced, as a later record or a
+ *     mark proves; a file missing between two others; a bad record in a file that is not the last)
+ *     is damage and opening fails: guessing would serve a state that no log describes.
+ *   - A trim first makes durable where the log begins from now on (log_trim.h), then removes files.
+ *     Opening removes what a crash left of them. Without that note a log begins at 1, so that a
+ *     lost first file is seen.
  */
 #include "engine/log_file.h"
 
 #include <assert.h>
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -27,9 +29,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "engine/log_trim.h"
 #include "engine/log_walk.h"
 #include "engine/memory.h"
 
@@ -45,17 +46,20 @@ struct file_log {
     omen_log base; /* must be first */
 
     /* Fixed at open. */
+    struct omen_storage *storage; /* borrowed */
     uint64_t file_bytes;
-    int dir_fd; /* the directory may be renamed: every file is reached through this */
+    int dir; /* the directory may be renamed: every file is reached through this */
 
     /* The log thread's. */
     struct segment *segments; /* ascending; the last one is appended to */
     size_t segment_count;
     size_t segment_room;
+    uint64_t first_position; /* 1, or what a trim left */
     uint64_t last_position;
-    int fd;             /* of the last segment */
-    bool broken;        /* a write or a sync failed */
-    omen_error failure; /* the first one, if broken */
+    uint64_t synced_position; /* the last one that a sync has covered */
+    int file;                 /* the last segment */
+    bool broken;              /* a write or a sync failed */
+    omen_error failure;       /* the first one, if broken */
 
     /* Written by the log thread, read by any. */
     _Atomic(uint64_t) bytes;
@@ -67,6 +71,8 @@ static omen_code append(omen_log *log, enum omen_record_type type, uint16_t algo
 static omen_code sync_last(omen_log *log, omen_error *err);
 static omen_code read_from(omen_log *log, uint64_t from, omen_log_visit_fn *visit, void *user,
                            omen_error *err);
+static omen_code trim(omen_log *log, uint64_t before, omen_error *err);
+static uint64_t last_position(const omen_log *log);
 static uint64_t stored_bytes(const omen_log *log);
 static void close_files(omen_log *log);
 
@@ -74,6 +80,8 @@ static const struct omen_log_ops file_ops = {
     .append = append,
     .sync = sync_last,
     .read = read_from,
+    .trim = trim,
+    .last_position = last_position,
     .bytes = stored_bytes,
     .close = close_files,
 };
@@ -86,8 +94,18 @@ struct reading {
     unsigned char *payload; /* aligned room for the record that is shown */
 };
 
+struct listing {
+    struct file_log *log;
+    omen_error *err;
+    omen_code code;
+};
+
+static omen_code open_files(struct file_log *log, const char *dir, struct omen_log_report *report,
+                            omen_error *err);
 static omen_code list_segments(struct file_log *log, omen_error *err);
 static omen_code add_segment(struct file_log *log, uint64_t first, omen_error *err);
+static omen_code drop_trimmed(struct file_log *log, omen_error *err);
+static omen_code remove_segments(struct file_log *log, size_t count, omen_error *err);
 static omen_code check_segments(struct file_log *log, struct omen_log_report *report,
                                 omen_error *err);
 static omen_code check_segment(struct file_log *log, size_t i, struct omen_log_report *report,
@@ -95,13 +113,14 @@ static omen_code check_segment(struct file_log *log, size_t i, struct omen_log_r
 static omen_code mend(struct file_log *log, struct omen_log_walk *walk,
                       struct omen_log_report *report, omen_error *err);
 static omen_code begin_segment(struct file_log *log, uint64_t first, omen_error *err);
-static omen_code write_own_record(int fd, const char *name, uint64_t first, omen_error *err);
+static omen_code write_own_record(const struct file_log *log, int file, const char *name,
+                                  uint64_t first, omen_error *err);
+static void write_mark(struct file_log *log);
+static uint32_t unsynced(const struct file_log *log);
 static omen_code rotate(struct file_log *log, omen_error *err);
-static omen_code sync_data(int fd, omen_error *err);
+static omen_code sync_data(const struct file_log *log, omen_error *err);
 static omen_code write_record(struct file_log *log, const struct omen_record_header *header,
                               const struct iovec *parts, int part_count, omen_error *err);
-static omen_code write_all(int fd, struct iovec *parts, int part_count, uint64_t *offset,
-                           omen_error *err);
 static omen_code read_segment(struct file_log *log, size_t i, const struct reading *reading,
                               omen_error *err);
 static omen_code break_log(struct file_log *log, const omen_error *failure, omen_error *err);
@@ -119,59 +138,66 @@ static struct segment *last_segment(const struct file_log *log)
 
 /* ---- opening and closing ------------------------------------------------------------------- */
 
-omen_code omen_log_file_open(const char *dir, omen_log **out, struct omen_log_report *report,
-                             omen_error *err)
+omen_code omen_log_file_open(struct omen_storage *storage, const char *dir, omen_log **out,
+                             struct omen_log_report *report, omen_error *err)
 {
-    return omen_log_file_open_sized(dir, OMEN_LOG_FILE_BYTES, out, report, err);
+    return omen_log_file_open_sized(storage, dir, OMEN_LOG_FILE_BYTES, out, report, err);
 }
 
-omen_code omen_log_file_open_sized(const char *dir, uint64_t file_bytes, omen_log **out,
+omen_code omen_log_file_open_sized(struct omen_storage *storage, const char *dir,
+                                   uint64_t file_bytes, omen_log **out,
                                    struct omen_log_report *report, omen_error *err)
 {
-    omen_code code = OMEN_OK;
-
     *out = NULL;
     *report = (struct omen_log_report){0};
     struct file_log *log = omen_alloc_zeroed(sizeof *log);
     if (log == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory for the log");
     log->base.ops = &file_ops;
+    log->storage = storage == NULL ? omen_storage_files() : storage;
     log->file_bytes = file_bytes;
-    log->fd = -1;
+    log->file = -1;
     atomic_init(&log->bytes, 0);
+    log->dir = log->storage->ops->open_dir(log->storage, dir);
 
-    log->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (log->dir_fd < 0) {
-        code = omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", dir);
-        goto done;
-    }
-    code = list_segments(log, err);
+    const omen_code code = open_files(log, dir, report, err);
+    if (code == OMEN_OK)
+        *out = &log->base;
+    else
+        close_files(&log->base);
+    return code;
+}
+
+static omen_code open_files(struct file_log *log, const char *dir, struct omen_log_report *report,
+                            omen_error *err)
+{
+    struct omen_storage *storage = log->storage;
+
+    if (log->dir < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", dir);
+    omen_code code = list_segments(log, err);
+    if (code == OMEN_OK) code = omen_log_trim_load(storage, log->dir, &log->first_position, err);
+    if (code == OMEN_OK) code = drop_trimmed(log, err);
     if (code == OMEN_OK) code = check_segments(log, report, err);
-    if (code != OMEN_OK) goto done;
-    if (log->segment_count == 0) {
-        code = begin_segment(log, 1, err);
-        if (code != OMEN_OK) goto done;
-    }
+    if (code == OMEN_OK && log->segment_count == 0) code = begin_segment(log, 1, err);
+    if (code != OMEN_OK) return code;
     /* A process that was killed may have written records, and even a file's name, that no sync has
      * covered. From here on they count as durable, so they must be. */
-    if (fdatasync(log->fd) != 0 || fsync(log->dir_fd) != 0) {
-        code = omen_fail(err, OMEN_UNAVAILABLE, "sync the log in %s: %m", dir);
-        goto done;
-    }
+    if (storage->ops->sync(storage, log->file, false) != 0 ||
+        storage->ops->sync(storage, log->dir, true) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "sync the log in %s: %m", dir);
+    log->synced_position = log->last_position;
+    write_mark(log);
+    report->first_position = log->first_position;
     report->last_position = log->last_position;
-    *out = &log->base;
-    log = NULL;
-
-done:
-    if (log != NULL) close_files(&log->base);
-    return code;
+    return OMEN_OK;
 }
 
 static void close_files(omen_log *base)
 {
     struct file_log *log = (struct file_log *)base;
 
-    if (log->fd >= 0) (void)close(log->fd); /* whoever wanted durability has synced */
-    if (log->dir_fd >= 0) (void)close(log->dir_fd);
+    /* Whoever wanted durability has synced. */
+    if (log->file >= 0) log->storage->ops->close(log->storage, log->file);
+    if (log->dir >= 0) log->storage->ops->close(log->storage, log->dir);
     omen_free(log->segments);
     omen_free(log);
 }
@@ -185,36 +211,55 @@ static int compare_segments(const void *a, const void *b)
 }
 
 /* Files of other names are not ours and are left alone. */
+static bool note_name(void *user, const char *found)
+{
+    struct listing *listing = user;
+    char name[NAME_BYTES];
+
+    if (strncmp(found, "log-", 4) != 0) return true;
+    const uint64_t first = strtoull(found + 4, NULL, 10);
+    name_segment(first, name);
+    if (strcmp(name, found) != 0) return true;
+    listing->code = add_segment(listing->log, first, listing->err);
+    return listing->code == OMEN_OK;
+}
+
 static omen_code list_segments(struct file_log *log, omen_error *err)
+{
+    struct listing listing = {log, err, OMEN_OK};
+
+    if (log->storage->ops->list(log->storage, log->dir, note_name, &listing) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "list the log's directory: %m");
+    if (listing.code == OMEN_OK && log->segment_count > 0)
+        qsort(log->segments, log->segment_count, sizeof *log->segments, compare_segments);
+    return listing.code;
+}
+
+/* Finishes a trim that a crash cut short: its files count no more. */
+static omen_code drop_trimmed(struct file_log *log, omen_error *err)
+{
+    size_t count = 0;
+
+    while (count < log->segment_count && log->segments[count].first < log->first_position)
+        count++;
+    return count == 0 ? OMEN_OK : remove_segments(log, count, err);
+}
+
+/* Takes the first files out of the log and of the directory. What could not be removed is found
+ * again by the next opening. */
+static omen_code remove_segments(struct file_log *log, size_t count, omen_error *err)
 {
     omen_code code = OMEN_OK;
     char name[NAME_BYTES];
-    DIR *dir = NULL;
-    const int fd = openat(log->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    if (fd >= 0) dir = fdopendir(fd);
-    if (dir == NULL) {
-        code = omen_fail(err, OMEN_UNAVAILABLE, "list the log's directory: %m");
-        if (fd >= 0) (void)close(fd);
-        return code;
+    for (size_t i = 0; i < count; i++) {
+        name_segment(log->segments[i].first, name);
+        (void)atomic_fetch_sub_explicit(&log->bytes, log->segments[i].bytes, memory_order_relaxed);
+        if (log->storage->ops->remove(log->storage, log->dir, name) != 0)
+            code = omen_fail(err, OMEN_UNAVAILABLE, "remove %s: %m", name);
     }
-    for (;;) {
-        errno = 0;
-        const struct dirent *entry = readdir(dir);
-        if (entry == NULL) break;
-        if (strncmp(entry->d_name, "log-", 4) != 0) continue;
-        const uint64_t first = strtoull(entry->d_name + 4, NULL, 10);
-        name_segment(first, name);
-        if (strcmp(name, entry->d_name) != 0) continue;
-        code = add_segment(log, first, err);
-        if (code != OMEN_OK) goto done;
-    }
-    if (errno != 0) code = omen_fail(err, OMEN_UNAVAILABLE, "list the log's directory: %m");
-    if (code == OMEN_OK && log->segment_count > 0)
-        qsort(log->segments, log->segment_count, sizeof *log->segments, compare_segments);
-
-done:
-    (void)closedir(dir);
+    log->segment_count -= count;
+    memmove(log->segments, log->segments + count, log->segment_count * sizeof *log->segments);
     return code;
 }
 
@@ -238,6 +283,10 @@ static omen_code check_segments(struct file_log *log, struct omen_log_report *re
     char name[NAME_BYTES];
     char missing[NAME_BYTES];
 
+    log->last_position = log->first_position - 1;
+    name_segment(log->first_position, missing);
+    if (log->segment_count == 0 && log->first_position > 1)
+        return omen_fail(err, OMEN_DATA_LOSS, "%s is missing, where a trimmed log begins", missing);
     for (size_t i = 0; i < log->segment_count; i++) {
         if (log->segments[i].first != log->last_position + 1) {
             name_segment(log->segments[i].first, name);
@@ -260,16 +309,18 @@ static omen_code check_segment(struct file_log *log, size_t i, struct omen_log_r
     struct omen_log_walk walk = {0};
     struct omen_record_header header;
     const unsigned char *payload = NULL;
-    struct stat status;
     char name[NAME_BYTES];
 
     name_segment(segment->first, name);
-    const int fd = openat(log->dir_fd, name, O_RDWR | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status) != 0) {
+    const int file = log->storage->ops->open(log->storage, log->dir, name, O_RDWR);
+    const int64_t size = file < 0 ? -1 : log->storage->ops->size(log->storage, file);
+    if (size < 0) {
         code = omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", name);
         goto done;
     }
-    code = omen_log_walk_init(&walk, fd, name, segment->first, (uint64_t)status.st_size, err);
+    const struct omen_log_source source = {log->storage, file, name, segment->first,
+                                           (uint64_t)size};
+    code = omen_log_walk_init(&walk, &source, err);
     if (code != OMEN_OK) goto done;
     do {
         code = omen_log_walk_next(&walk, &header, &payload, err);
@@ -290,9 +341,9 @@ static omen_code check_segment(struct file_log *log, size_t i, struct omen_log_r
 done:
     omen_log_walk_deinit(&walk);
     if (last && code == OMEN_OK)
-        log->fd = fd;
-    else if (fd >= 0)
-        (void)close(fd);
+        log->file = file;
+    else if (file >= 0)
+        log->storage->ops->close(log->storage, file);
     return code;
 }
 
@@ -300,26 +351,29 @@ done:
 static omen_code mend(struct file_log *log, struct omen_log_walk *walk,
                       struct omen_log_report *report, omen_error *err)
 {
-    bool found = false;
+    const struct omen_log_source *source = &walk->source;
+    bool synced = false;
 
-    omen_code code = omen_log_walk_find_later(walk, &found, err);
+    omen_code code = omen_log_walk_was_synced(walk, &synced, err);
     if (code != OMEN_OK) return code;
-    if (found)
+    if (synced)
         return omen_fail(err, OMEN_DATA_LOSS,
-                         "%s is damaged at offset %" PRIu64 ": %s, and whole records follow",
-                         walk->name, walk->offset, walk->flaw);
+                         "%s is damaged at offset %" PRIu64 ": %s, and what follows shows that it "
+                         "was synced",
+                         source->name, walk->offset, walk->flaw);
 
-    if (ftruncate(walk->fd, (off_t)walk->offset) != 0)
-        return omen_fail(err, OMEN_UNAVAILABLE, "cut %s at offset %" PRIu64 ": %m", walk->name,
+    if (log->storage->ops->truncate(log->storage, source->file, walk->offset) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "cut %s at offset %" PRIu64 ": %m", source->name,
                          walk->offset);
-    report->torn_bytes = walk->end - walk->offset;
-    (void)snprintf(report->torn_file, sizeof report->torn_file, "%s", walk->name);
+    report->torn_bytes = source->end - walk->offset;
+    (void)snprintf(report->torn_file, sizeof report->torn_file, "%s", source->name);
     if (walk->offset == 0) {
-        code = write_own_record(walk->fd, walk->name, last_segment(log)->first, err);
+        code = write_own_record(log, source->file, source->name, source->first, err);
         if (code != OMEN_OK) return code;
         walk->offset = OMEN_RECORD_HEADER_BYTES;
     }
-    if (fsync(walk->fd) != 0) return omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", walk->name);
+    if (log->storage->ops->sync(log->storage, source->file, true) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", source->name);
     return OMEN_OK;
 }
 
@@ -331,21 +385,24 @@ static omen_code begin_segment(struct file_log *log, uint64_t first, omen_error 
     name_segment(first, name);
     omen_code code = add_segment(log, first, err);
     if (code != OMEN_OK) return code;
-    const int fd = openat(log->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (fd < 0) return omen_fail(err, OMEN_UNAVAILABLE, "create %s: %m", name);
-    if (log->fd >= 0) (void)close(log->fd);
-    log->fd = fd;
-    code = write_own_record(fd, name, first, err);
+    struct omen_storage *storage = log->storage;
+    const int file = storage->ops->open(storage, log->dir, name, O_RDWR | O_CREAT | O_EXCL);
+    if (file < 0) return omen_fail(err, OMEN_UNAVAILABLE, "create %s: %m", name);
+    if (log->file >= 0) storage->ops->close(storage, log->file);
+    log->file = file;
+    code = write_own_record(log, file, name, first, err);
     if (code != OMEN_OK) return code;
-    if (fdatasync(fd) != 0) return omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", name);
-    if (fsync(log->dir_fd) != 0)
+    if (storage->ops->sync(storage, file, false) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", name);
+    if (storage->ops->sync(storage, log->dir, true) != 0)
         return omen_fail(err, OMEN_UNAVAILABLE, "sync the directory of %s: %m", name);
     last_segment(log)->bytes = OMEN_RECORD_HEADER_BYTES;
     (void)atomic_fetch_add_explicit(&log->bytes, OMEN_RECORD_HEADER_BYTES, memory_order_relaxed);
     return OMEN_OK;
 }
 
-static omen_code write_own_record(int fd, const char *name, uint64_t first, omen_error *err)
+static omen_code write_own_record(const struct file_log *log, int file, const char *name,
+                                  uint64_t first, omen_error *err)
 {
     const struct omen_record_header header = {
         .type = OMEN_RECORD_FILE, .format_version = OMEN_LOG_FORMAT_VERSION, .position = first};
@@ -355,9 +412,27 @@ static omen_code write_own_record(int fd, const char *name, uint64_t first, omen
     omen_error failure;
 
     omen_record_encode(&header, NULL, 0, bytes);
-    omen_code code = write_all(fd, &part, 1, &offset, &failure);
+    omen_code code = omen_storage_write_all(log->storage, file, &part, 1, &offset, &failure);
     if (code != OMEN_OK) return omen_fail(err, code, "begin %s: %s", name, failure.message);
     return OMEN_OK;
+}
+
+/* Behind the last record, where the next one will overwrite it: all before it was synced. It need
+ * not get to the disk, and no failure matters: it only lets opening tell damage from a torn tail.
+ */
+static void write_mark(struct file_log *log)
+{
+    const struct omen_record_header header = {.type = OMEN_RECORD_FILE,
+                                              .format_version = OMEN_LOG_FORMAT_VERSION,
+                                              .position = log->synced_position};
+    unsigned char bytes[OMEN_RECORD_HEADER_BYTES];
+    struct iovec part = {bytes, sizeof bytes};
+    uint64_t offset = last_segment(log)->bytes;
+    omen_code code;
+
+    omen_record_encode(&header, NULL, 0, bytes);
+    code = omen_storage_write_all(log->storage, log->file, &part, 1, &offset, NULL);
+    (void)code;
 }
 
 /* ---- appending ----------------------------------------------------------------------------- */
@@ -391,6 +466,7 @@ static omen_code append(omen_log *base, enum omen_record_type type, uint16_t alg
                                               .format_version = OMEN_LOG_FORMAT_VERSION,
                                               .algorithm_version = algorithm_version,
                                               .position = log->last_position + 1,
+                                              .unsynced = unsynced(log),
                                               .length = (uint32_t)length};
     code = write_record(log, &header, parts, part_count, &failure);
     if (code != OMEN_OK) return break_log(log, &failure, err);
@@ -407,20 +483,35 @@ static omen_code sync_last(omen_log *base, omen_error *err)
 
     omen_code code = refuse_if_broken(log, err);
     if (code != OMEN_OK) return code;
-    code = sync_data(log->fd, &failure);
-    return code == OMEN_OK ? code : break_log(log, &failure, err);
+    code = sync_data(log, &failure);
+    if (code != OMEN_OK) return break_log(log, &failure, err);
+    log->synced_position = log->last_position;
+    write_mark(log);
+    return OMEN_OK;
+}
+
+/* How many records the next one has before it that no sync has covered. */
+static uint32_t unsynced(const struct file_log *log)
+{
+    const uint64_t count = log->last_position - log->synced_position;
+
+    assert(count < UINT32_MAX); /* they fill a file, and rotating syncs */
+    return (uint32_t)count;
 }
 
 /* Only the last file can have a torn tail, because the one before is synced first. */
 static omen_code rotate(struct file_log *log, omen_error *err)
 {
-    omen_code code = sync_data(log->fd, err);
-    return code == OMEN_OK ? begin_segment(log, log->last_position + 1, err) : code;
+    omen_code code = sync_data(log, err);
+    if (code != OMEN_OK) return code;
+    log->synced_position = log->last_position;
+    return begin_segment(log, log->last_position + 1, err);
 }
 
-static omen_code sync_data(int fd, omen_error *err)
+static omen_code sync_data(const struct file_log *log, omen_error *err)
 {
-    if (fdatasync(fd) != 0) return omen_fail(err, OMEN_UNAVAILABLE, "sync the log: %m");
+    if (log->storage->ops->sync(log->storage, log->file, false) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "sync the log: %m");
     return OMEN_OK;
 }
 
@@ -437,7 +528,8 @@ static omen_code write_record(struct file_log *log, const struct omen_record_hea
     gathered[0] = (struct iovec){bytes, sizeof bytes};
     for (int i = 0; i < part_count; i++) {
         if (count == WRITE_PARTS - 1) { /* one is kept for the padding */
-            omen_code code = write_all(log->fd, gathered, count, &offset, err);
+            omen_code code =
+                omen_storage_write_all(log->storage, log->file, gathered, count, &offset, err);
             if (code != OMEN_OK) return code;
             count = 0;
         }
@@ -445,35 +537,7 @@ static omen_code write_record(struct file_log *log, const struct omen_record_hea
     }
     const size_t padding = omen_record_stored_bytes(header->length) - sizeof bytes - header->length;
     gathered[count++] = (struct iovec){(void *)(uintptr_t)zeros, padding};
-    return write_all(log->fd, gathered, count, &offset, err);
-}
-
-/* Writes the parts at *offset and moves it on. Changes the parts. */
-static omen_code write_all(int fd, struct iovec *parts, int part_count, uint64_t *offset,
-                           omen_error *err)
-{
-    int next = 0;
-
-    for (;;) {
-        while (next < part_count && parts[next].iov_len == 0)
-            next++;
-        if (next == part_count) return OMEN_OK;
-        const ssize_t written = pwritev(fd, parts + next, part_count - next, (off_t)*offset);
-        if (written < 0 && errno == EINTR) continue;
-        if (written < 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "write at offset %" PRIu64 ": %m", *offset);
-        if (written == 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "write at offset %" PRIu64 ": nothing written",
-                             *offset);
-        *offset += (uint64_t)written;
-        for (size_t left = (size_t)written; left > 0;) {
-            const size_t step = left < parts[next].iov_len ? left : parts[next].iov_len;
-            parts[next].iov_base = (unsigned char *)parts[next].iov_base + step;
-            parts[next].iov_len -= step;
-            left -= step;
-            if (parts[next].iov_len == 0) next++;
-        }
-    }
+    return omen_storage_write_all(log->storage, log->file, gathered, count, &offset, err);
 }
 
 static omen_code break_log(struct file_log *log, const omen_error *failure, omen_error *err)
@@ -500,6 +564,11 @@ static omen_code read_from(omen_log *base, uint64_t from, omen_log_visit_fn *vis
 
     omen_code code = refuse_if_broken(log, err);
     if (code != OMEN_OK) return code;
+    if (from < log->first_position)
+        return omen_fail(err, OMEN_FAILED_PRECONDITION,
+                         "the log begins at record %" PRIu64
+                         " since it was trimmed; record %" PRIu64 " is gone",
+                         log->first_position, from);
     reading.payload = omen_alloc_aligned(OMEN_RECORD_BYTES_MAX);
     if (reading.payload == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory for a record of %u bytes",
@@ -523,9 +592,11 @@ static omen_code read_segment(struct file_log *log, size_t i, const struct readi
     char name[NAME_BYTES];
 
     name_segment(segment->first, name);
-    const int fd = openat(log->dir_fd, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", name);
-    code = omen_log_walk_init(&walk, fd, name, segment->first, segment->bytes, err);
+    const int file = log->storage->ops->open(log->storage, log->dir, name, O_RDONLY);
+    if (file < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", name);
+    const struct omen_log_source source = {log->storage, file, name, segment->first,
+                                           segment->bytes};
+    code = omen_log_walk_init(&walk, &source, err);
     while (code == OMEN_OK) {
         code = omen_log_walk_next(&walk, &header, &payload, err);
         if (code != OMEN_OK || payload == NULL) break;
@@ -544,8 +615,33 @@ static omen_code read_segment(struct file_log *log, size_t i, const struct readi
                          "%s was damaged since it was opened, at offset %" PRIu64 ": %s", name,
                          walk.offset, walk.flaw);
     omen_log_walk_deinit(&walk);
-    (void)close(fd);
+    log->storage->ops->close(log->storage, file);
     return code;
+}
+
+/* ---- trimming ------------------------------------------------------------------------------ */
+
+static omen_code trim(omen_log *base, uint64_t before, omen_error *err)
+{
+    struct file_log *log = (struct file_log *)base;
+    omen_error failure;
+    size_t count = 0; /* files to go; the last one stays */
+
+    omen_code code = refuse_if_broken(log, err);
+    if (code != OMEN_OK) return code;
+    while (count + 1 < log->segment_count && log->segments[count + 1].first <= before)
+        count++;
+    if (count == 0) return OMEN_OK;
+    /* A failure may be one of a sync, after which nobody knows which note will be there. */
+    code = omen_log_trim_store(log->storage, log->dir, log->segments[count].first, &failure);
+    if (code != OMEN_OK) return break_log(log, &failure, err);
+    log->first_position = log->segments[count].first;
+    return remove_segments(log, count, err);
+}
+
+static uint64_t last_position(const omen_log *base)
+{
+    return ((const struct file_log *)base)->last_position;
 }
 
 static uint64_t stored_bytes(const omen_log *base)

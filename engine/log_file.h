@@ -10,8 +10,8 @@
 
 /* omen_log_file_open() with another size than OMEN_LOG_FILE_BYTES. A record larger than the size
  * gets a file of its own. */
-OMEN_CHECKED omen_code omen_log_file_open_sized(const char *dir, uint64_t file_bytes,
-                                                omen_log **out, struct omen_log_report *report,
-                                                omen_error *err);
+OMEN_CHECKED omen_code omen_log_file_open_sized(struct omen_storage *storage, const char *dir,
+                                                uint64_t file_bytes, omen_log **out,
+                                                struct omen_log_report *report, omen_error *err);
 
 #endif

@@ -38,7 +38,7 @@ void omen_record_encode(const struct omen_record_header *header, const struct io
     out[16] = header->type;
     out[17] = header->format_version;
     memcpy(out + 18, &algorithm_version, sizeof algorithm_version);
-    put_u32(out + 20, 0);
+    put_u32(out + 20, header->unsynced);
 
     uint32_t checksum = omen_record_checksum(0, out + CHECKSUMMED_FROM,
                                              OMEN_RECORD_HEADER_BYTES - CHECKSUMMED_FROM);
@@ -58,10 +58,18 @@ bool omen_record_decode(const unsigned char bytes[OMEN_RECORD_HEADER_BYTES],
     *out = (struct omen_record_header){.position = le64toh(position),
                                        .length = get_u32(bytes),
                                        .checksum = get_u32(bytes + CHECKSUM_AT),
+                                       .unsynced = get_u32(bytes + 20),
                                        .algorithm_version = le16toh(algorithm_version),
                                        .type = bytes[16],
                                        .format_version = bytes[17]};
-    return out->length <= OMEN_RECORD_PAYLOAD_MAX && get_u32(bytes + 20) == 0;
+    return out->length <= OMEN_RECORD_PAYLOAD_MAX &&
+           (out->unsynced == 0 || (out->format_version > 1 && out->unsynced < out->position));
+}
+
+uint64_t omen_record_synced(const struct omen_record_header *header)
+{
+    if (header->type == OMEN_RECORD_FILE || header->format_version < 2) return header->position;
+    return header->position - 1 - header->unsynced;
 }
 
 const char *omen_record_flaw(const struct omen_record_header *header, const unsigned char *bytes)

@@ -20,6 +20,7 @@ struct omen_record_header {
     uint64_t position;
     uint32_t length; /* of the payload, without padding */
     uint32_t checksum;
+    uint32_t unsynced; /* records before this one that no sync had covered; format 1: 0 */
     uint16_t algorithm_version;
     uint8_t type; /* an omen_record_type, or what a newer or broken writer wrote */
     uint8_t format_version;
@@ -38,9 +39,14 @@ void omen_record_encode(const struct omen_record_header *header, const struct io
                         int part_count, unsigned char out[OMEN_RECORD_HEADER_BYTES]);
 
 /* Reads a header. False if no writer of any version can have written it: an impossible length, or
- * something in the zero field. */
+ * something in the field that format 1 keeps zero. */
 OMEN_CHECKED bool omen_record_decode(const unsigned char bytes[OMEN_RECORD_HEADER_BYTES],
                                      struct omen_record_header *out);
+
+/* The last position that was synced, as the fact that these bytes were written proves: for a mark
+ * its own, for a record the last one before its group. Format 1 does not tell; of it a record
+ * counts as synced where it stands whole. */
+uint64_t omen_record_synced(const struct omen_record_header *header);
 
 /* Why the stored bytes of a record (as many as omen_record_stored_bytes() says) do not match its
  * header; NULL if they do. */
