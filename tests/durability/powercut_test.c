@@ -49,7 +49,7 @@ static void expect_points(omen_collection *c, const struct history *h)
     fixture_search(c, &h->rows[0][0], h->points, 1, FIXTURE_EXACT, &found);
     for (uint32_t i = 0; i < h->points; i++) {
         assert_int_equal(found.results[i].hit_count, 1);
-        assert_int_equal(found.results[i].hits[0].id, i);
+        assert_int_equal(found.results[i].hits[0].id.num, i);
         assert_true(found.results[i].hits[0].distance == 0.0f);
     }
     omen_search_deinit(&found);
@@ -90,7 +90,7 @@ static bool push(struct history *h, omen_stream *stream, uint64_t seq, uint32_t 
     float *rows = omen_chunk_rows(chunk, count);
     assert_non_null(rows);
     memcpy(rows, h->rows[first], (size_t)count * sizeof h->rows[0]);
-    omen_chunk_add_many(chunk, count, 0, ids);
+    omen_chunk_add_many(chunk, count, 0, ids, 0);
     return omen_stream_push(stream, seq, chunk, &err) == OMEN_OK;
 }
 
