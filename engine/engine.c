@@ -62,8 +62,8 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
 void omen_engine_close(omen_engine *engine)
 {
     if (engine == NULL) return;
+    omen_ingest_stop(engine->ingest); /* first: the applier looks at the pool */
     omen_search_pool_stop(engine->pool);
-    omen_ingest_stop(engine->ingest);
     for (uint32_t i = 0; i < engine->collection_count; i++)
         omen_collection_release(engine->collections[i]);
     omen_step_destroy(engine->step);
