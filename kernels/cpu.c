@@ -3,7 +3,7 @@
  * Happy path: omen_cpu_isas() once at start, narrowed by omen_isas_named() if someone asked for
  * less. An unknown name gives the empty set, which the caller turns into a sentence with
  * omen_isas_list(). A tier counts only if the operating system saves its registers as well: the
- * compiler's own test reads XGETBV for that.
+ * compiler's own test reads XGETBV for that, and on ARM the kernel itself lists what it supports.
  */
 #include "kernels/kernels.h"
 
@@ -12,6 +12,17 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+#if defined(__x86_64__)
+#define TIER_NAMES "ref, avx2, avx512, vnni"
+#elif defined(__aarch64__)
+#define TIER_NAMES "ref, neon, dotprod"
+#else
+#define TIER_NAMES "ref"
 #endif
 
 /* Lowest first. `allows` is what a request for the tier grants: itself and what it builds upon. */
@@ -21,9 +32,14 @@ static const struct tier {
     unsigned allows;
 } tiers[] = {
     {"ref", OMEN_ISA_ref, OMEN_ISA_ref},
+#if defined(__x86_64__)
     {"avx2", OMEN_ISA_avx2, OMEN_ISA_ref | OMEN_ISA_avx2},
     {"avx512", OMEN_ISA_avx512, OMEN_ISA_ref | OMEN_ISA_avx2 | OMEN_ISA_avx512},
     {"vnni", OMEN_ISA_vnni, OMEN_ISA_ref | OMEN_ISA_avx2 | OMEN_ISA_avx512 | OMEN_ISA_vnni},
+#elif defined(__aarch64__)
+    {"neon", OMEN_ISA_neon, OMEN_ISA_ref | OMEN_ISA_neon},
+    {"dotprod", OMEN_ISA_dotprod, OMEN_ISA_ref | OMEN_ISA_neon | OMEN_ISA_dotprod},
+#endif
 };
 #define TIER_COUNT (sizeof tiers / sizeof *tiers)
 
@@ -53,6 +69,12 @@ unsigned omen_cpu_isas(void)
         return isas;
     isas |= OMEN_ISA_avx512;
     if (__builtin_cpu_supports("avx512vnni")) isas |= OMEN_ISA_vnni;
+#elif defined(__aarch64__)
+    const unsigned long features = getauxval(AT_HWCAP);
+
+    if ((features & HWCAP_ASIMD) == 0) return isas;
+    isas |= OMEN_ISA_neon;
+    if ((features & HWCAP_ASIMDDP) != 0) isas |= OMEN_ISA_dotprod;
 #endif
     return isas;
 }
@@ -75,5 +97,5 @@ const char *omen_isas_top(unsigned isas)
 
 const char *omen_isas_list(void)
 {
-    return "ref, avx2, avx512, vnni";
+    return TIER_NAMES;
 }

@@ -9,7 +9,8 @@
  *     turns a lane that underflowed to -0 into +0). The lanes are then added as a tree: lane j +=
  *     lane j+16 (j < 16), then j+8, j+4, j+2, j+1. Two zmm, four ymm or eight NEON registers do
  *     that alike;
- *   - `near` and `encode` use no fma at all.
+ *   - `near` and `encode` use no fma at all, and the compiler may not make one: every file is built
+ *     with -ffp-contract=off. On ARM even the intrinsics for * and + are contracted without it.
  *
  * int8 codes. A vector x of `dim` components is stored as a *code*: `stride` bytes (dim rounded up
  * to 64), byte i = 128 + round(x[i] / scale), in 1..255; padding bytes are 128 (zero). Offset
@@ -30,19 +31,22 @@ typedef enum omen_isa {
     OMEN_ISA_avx2 = 1u << 1,   /* AVX2, FMA, F16C, BMI */
     OMEN_ISA_avx512 = 1u << 2, /* AVX-512 F, BW, VL, DQ */
     OMEN_ISA_vnni = 1u << 3,   /* avx512 and AVX-512 VNNI */
+    OMEN_ISA_neon = 1u << 4,   /* Armv8-A at its baseline, which has Advanced SIMD */
+    OMEN_ISA_dotprod = 1u << 5 /* neon and SDOT, UDOT (Armv8.2-A and later) */
 } omen_isa;
 
 /* What this CPU and operating system can run; always contains ref. */
 unsigned omen_cpu_isas(void);
 
-/* The tiers that `name` ("ref", "avx2", "avx512", "vnni") allows: itself and everything below it.
- * 0 when the name is unknown. */
+/* The tiers that `name` allows: itself and everything below it. The names are those of the
+ * architecture that this was compiled for ("ref", "avx2", "avx512", "vnni"; "ref", "neon",
+ * "dotprod"). 0 when the name is unknown. */
 unsigned omen_isas_named(const char *name);
 
 /* "vnni", "avx512", ...: the highest tier in the set. */
 const char *omen_isas_top(unsigned isas);
 
-/* Every tier's name, lowest first, separated by ", ": for messages. */
+/* Every tier's name (of this architecture), lowest first, separated by ", ": for messages. */
 const char *omen_isas_list(void);
 
 /* ---- shapes ------------------------------------------------------------------------------- */

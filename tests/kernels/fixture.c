@@ -7,12 +7,14 @@
 
 #define GUARD      64u
 #define GUARD_BYTE 0xff /* four of them are a NaN */
+#define ROWS_MAX   512u
 
 const size_t dims[] = {1,   3,   7,   15,  16,  17,  31,  33,  63,   64,   65,
                        100, 127, 128, 200, 256, 384, 512, 768, 1000, 1536, 4096};
 const size_t dim_count = sizeof dims / sizeof *dims;
 
 static uint64_t random_state;
+static bool compared[ROWS_MAX]; /* by place in the table */
 
 const struct omen_kernel_row *ref_row(const char *op)
 {
@@ -40,9 +42,35 @@ const struct omen_kernel_row *next_row(const char *op, size_t *at)
     return NULL;
 }
 
+unsigned next_tier(unsigned isa)
+{
+    const unsigned isas = omen_cpu_isas();
+
+    do
+        isa <<= 1;
+    while (isa != 0 && (isa & isas) == 0);
+    return isa;
+}
+
+static size_t place_of(const struct omen_kernel_row *row)
+{
+    size_t count = 0;
+    const size_t place = (size_t)(row - omen_kernel_rows(&count));
+
+    assert_true(place < count && count <= ROWS_MAX);
+    return place;
+}
+
 bool row_takes(const struct omen_kernel_row *row, size_t dim)
 {
-    return row->dim == OMEN_DIM_any || row->dim == dim;
+    if (row->dim != OMEN_DIM_any && row->dim != dim) return false;
+    compared[place_of(row)] = true;
+    return true;
+}
+
+bool row_was_compared(const struct omen_kernel_row *row)
+{
+    return compared[place_of(row)];
 }
 
 void random_seed(uint64_t seed)
@@ -72,13 +100,17 @@ float random_float(float low, float high)
 
 uint8_t *random_codes(size_t dim, size_t count)
 {
+    static const uint8_t ends[] = {1, 2, 127, 128, 129, 254, 255};
     const size_t stride = omen_code_stride(dim);
     uint8_t *codes = guarded_alloc(count * stride);
 
     memset(codes, (int)OMEN_CODE_ZERO, count * stride);
-    for (size_t c = 0; c < count; c++)
+    for (size_t c = 0; c < count; c++) {
+        const bool only_ends = random_below(4) == 0;
         for (size_t i = 0; i < dim; i++)
-            codes[c * stride + i] = (uint8_t)(1 + random_below(255));
+            codes[c * stride + i] =
+                only_ends ? ends[random_below(sizeof ends)] : (uint8_t)(1 + random_below(255));
+    }
     return codes;
 }
 

@@ -25,12 +25,18 @@ const struct omen_kernel_row *ref_row(const char *op);
 /* Steps through the rows of `op` that this CPU can run, ref apart: `*at` starts at 0; NULL ends. */
 const struct omen_kernel_row *next_row(const char *op, size_t *at);
 
+/* The next tier that this CPU runs, one bit; 0 ends. OMEN_ISA_ref begins. */
+unsigned next_tier(unsigned isa);
+
 /* Awkward dimensions, all those with rows of their own among them. */
 extern const size_t dims[];
 extern const size_t dim_count;
 
-/* True if `row` may be called for `dim`. */
+/* True if `row` may be called for `dim`; the row then counts as compared. */
 bool row_takes(const struct omen_kernel_row *row, size_t dim);
+
+/* True if row_takes() ever was. `row` is one of the table. */
+bool row_was_compared(const struct omen_kernel_row *row);
 
 /* ---- values ------------------------------------------------------------------------------- */
 
@@ -40,7 +46,9 @@ size_t random_below(size_t bound);
 float random_float(float low, float high);
 
 /* Codes of `dim` random values in 1..255 with padding, `count` of them one after the other in
- * guarded memory; code_pointers() puts their addresses in another order. */
+ * guarded memory; code_pointers() puts their addresses in another order. Every fourth or so has
+ * nothing but the values at which an instruction may saturate or change sign: 1, 2, 127, 128, ...
+ */
 uint8_t *random_codes(size_t dim, size_t count);
 const uint8_t **code_pointers(const uint8_t *codes, size_t dim, size_t count);
 
