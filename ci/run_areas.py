@@ -4,14 +4,15 @@
     ci/run_areas.py [--long] [AREA...]
 
 An area is run in the release build and, if its tests carry the label, in the builds with sanitizers
-(CMakePresets.json); each run counts. A ctest counts as the cases of its TAP output, or as one case
-if it prints none; pytest's cases come from its JUnit file. A build that fails is a failed case, and
-so is an area that ran nothing: silence is no success.
+and in the one for ARM, under qemu (CMakePresets.json); each run counts. A ctest counts as the cases
+of its TAP output, or as one case if it prints none; pytest's cases come from its JUnit file. A
+build that fails is a failed case, and so is an area that ran nothing: silence is no success.
 """
 import argparse
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -28,8 +29,9 @@ SERVER = pathlib.Path("service") / "omendb-server"  # in a build folder
 AREAS = ["kernels", "engine", "durability", "service", "clients", "lint"]
 PYTEST_AREAS = ["service", "clients"]
 # Preset, its build folder, the label that chooses its tests, the areas that it can have.
-SANITIZERS = [("dev", "asan", ["kernels", "engine", "durability", "service"]),
-              ("tsan", "tsan", ["engine", "durability"])]  # the kernels have no threads
+FURTHER_BUILDS = [("dev", "asan", ["kernels", "engine", "durability", "service"]),
+                  ("tsan", "tsan", ["engine", "durability"]),  # the kernels have no threads
+                  ("arm64", "arm64", ["kernels", "engine"])]  # SIMD tiers and the graph's bits
 # Of an area's pytest, what runs again on the sanitized server: tests of other programs and of texts
 # would only repeat themselves.
 SANITIZED_PYTEST = {"service": "not grpcurl and not deploy and not limits_doc"}
@@ -141,6 +143,8 @@ class Runner:
         return False
 
     def build(self, preset, compile_it):
+        if preset == "arm64" and not self.step("sysroot", ["ci/arm64_sysroot"], "sysroot.log"):
+            return False
         configured = self.step(f"configure {preset}", ["cmake", "--preset", preset],
                                f"configure-{preset}.log")
         if not configured or not compile_it:
@@ -221,8 +225,10 @@ class Runner:
                 self.ctest(area, "release", None)
                 if ready and area in PYTEST_AREAS:
                     self.pytest(area, "release")
-        for preset, label, possible in SANITIZERS:
+        for preset, label, possible in FURTHER_BUILDS:
             areas = [area for area in self.areas if area in possible]
+            if preset == "arm64" and platform.machine() == "aarch64":
+                continue  # the release build is that already
             if areas and self.build(preset, True):
                 for area in areas:
                     self.ctest(area, label, label)
