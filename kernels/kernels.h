@@ -10,7 +10,7 @@
  *     lane j+16 (j < 16), then j+8, j+4, j+2, j+1. Two zmm, four ymm or eight NEON registers do
  *     that alike;
  *   - `near` and `encode` use no fma at all, and the compiler may not make one: every file is built
- *     with -ffp-contract=off. On ARM even the intrinsics for * and + are contracted without it.
+ *     with -ffp-contract=off (without it GCC contracts even the intrinsics for * and +).
  *
  * int8 codes. A vector x of `dim` components is stored as a *code*: `stride` bytes (dim rounded up
  * to 64), byte i = 128 + round(x[i] / scale), in 1..255; padding bytes are 128 (zero). Offset

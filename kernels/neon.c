@@ -6,9 +6,6 @@
  *
  * f32: the 32 lanes are eight registers. A register that the last round fills only in part is
  * loaded by way of the stack, and lanes without a component are put back as they were.
- *
- * No fma but where it is written: vmulq_f32 and vaddq_f32 are * and + to the compiler, which would
- * contract them if the build did not say -ffp-contract=off.
  */
 #include "kernels/kernels.h"
 

@@ -1,10 +1,12 @@
 /* golden_test.c - a stored log gives the stored graph, for ever.
  *
- * tests/golden/algorithm-1/ holds the log of a collection, written once. Whoever changes what the
- * same records give must give the change a new OMEN_ALGORITHM_VERSION, store a log of its own
- * beside this one, and keep this one's hash: replicas and old data depend on it.
+ * tests/golden/algorithm-1/ holds the logs of two collections, written once; inner product has one
+ * of its own, because its distance is longer. Whoever changes what the same records give must give
+ * the change a new OMEN_ALGORITHM_VERSION, store logs of its own beside these, and keep the hashes
+ * of these: replicas and old data depend on them. They hold on every thread count, SIMD tier and
+ * architecture.
  *
- *     golden_test --make DIR     writes a new log into DIR, and prints its hash
+ *     golden_test --make DIR NAME     writes a new log of that name into DIR, and prints its hash
  */
 #include "tests/engine/fixture.h"
 
@@ -13,9 +15,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GOLDEN_HASH   UINT64_C(0xd5cdd631a8ce9a42)
+#include "kernels/kernels.h"
+
 #define GOLDEN_POINTS 2600u
 #define DIM           8u
+
+static const struct golden {
+    const char *name;
+    omen_metric metric;
+    uint64_t hash;
+} goldens[] = {
+    {"golden", OMEN_METRIC_COSINE, UINT64_C(0xd5cdd631a8ce9a42)},
+    {"inner-product", OMEN_METRIC_INNER_PRODUCT, UINT64_C(0x683ba725bafe540d)},
+};
+#define GOLDENS (sizeof goldens / sizeof *goldens)
 
 /* Clusters, a grid with ties, and copies: what selection, ties and chains have to decide on. */
 static float *make_rows(void)
@@ -34,17 +47,20 @@ static float *make_rows(void)
     return rows;
 }
 
-static int make(const char *dir)
+static int make(const char *dir, const char *name)
 {
     float *rows = make_rows();
     struct fixture_engine f = {.engine = NULL};
+    omen_metric metric = OMEN_METRIC_COSINE;
     omen_collection *c;
 
+    for (size_t g = 0; g < GOLDENS; g++)
+        if (strcmp(goldens[g].name, name) == 0) metric = goldens[g].metric;
     (void)snprintf(f.dir, sizeof f.dir, "%s", dir);
     fixture_reopen(&f, 1, 0, NULL);
-    c = fixture_collection(&f, "golden",
-                           (struct omen_collection_settings){
-                               .dim = DIM, .metric = OMEN_METRIC_COSINE, .epoch_points = 300});
+    c = fixture_collection(
+        &f, name,
+        (struct omen_collection_settings){.dim = DIM, .metric = metric, .epoch_points = 300});
     fixture_insert(c, rows, 0, 1000, 1000);
     fixture_insert(c, rows, 1000, 300, 10);
     fixture_insert(c, rows, 1300, GOLDEN_POINTS - 1300, 100);
@@ -55,34 +71,57 @@ static int make(const char *dir)
     return 0;
 }
 
+static void check_golden(struct fixture_engine *f, const struct golden *golden)
+{
+    struct omen_validation v;
+    omen_error err = {"", ""};
+    omen_collection *c = fixture_acquire(f, golden->name);
+
+    if (omen_collection_validate(c, &v, &err) != OMEN_OK) fail_msg("%s", err.message);
+    assert_int_equal(v.points, GOLDEN_POINTS);
+    print_message("%s: %016" PRIx64 "\n", golden->name, omen_collection_graph_hash(c));
+    assert_true(omen_collection_graph_hash(c) == golden->hash);
+    omen_collection_release(c);
+}
+
+static void replay_and_check(uint32_t threads, const char *tier)
+{
+    struct fixture_engine stored = {.dir = OMEN_GOLDEN_DIR};
+    struct fixture_engine f;
+
+    print_message("threads %u, tier %s\n", threads, tier == NULL ? "the best" : tier);
+    fixture_copy(&stored, &f);
+    fixture_reopen(&f, threads, 0, tier);
+    for (size_t g = 0; g < GOLDENS; g++)
+        check_golden(&f, &goldens[g]);
+    fixture_close(&f);
+}
+
 static void the_stored_log_gives_the_stored_graph(void **state)
 {
     (void)state;
-    for (uint32_t threads = 1; threads <= 3; threads++) {
-        struct fixture_engine stored = {.dir = OMEN_GOLDEN_DIR};
-        struct fixture_engine f;
-        struct omen_validation v;
-        omen_error err = {"", ""};
-        omen_collection *c;
+    for (uint32_t threads = 1; threads <= 3; threads++)
+        replay_and_check(threads, NULL);
+}
 
-        fixture_copy(&stored, &f);
-        fixture_reopen(&f, threads, 0, NULL);
-        c = fixture_acquire(&f, "golden");
-        if (omen_collection_validate(c, &v, &err) != OMEN_OK) fail_msg("%s", err.message);
-        assert_int_equal(v.points, GOLDEN_POINTS);
-        print_message("threads %u: %016" PRIx64 "\n", threads, omen_collection_graph_hash(c));
-        assert_true(omen_collection_graph_hash(c) == GOLDEN_HASH);
-        omen_collection_release(c);
-        fixture_close(&f);
-    }
+static void the_stored_log_gives_the_stored_graph_on_every_simd_tier(void **state)
+{
+    char list[128];
+    char *rest = list;
+
+    (void)state;
+    assert_true(snprintf(list, sizeof list, "%s", omen_isas_list()) < (int)sizeof list);
+    for (char *tier = strtok_r(list, ", ", &rest); tier != NULL; tier = strtok_r(NULL, ", ", &rest))
+        if ((omen_isas_named(tier) & ~omen_cpu_isas()) == 0) replay_and_check(2, tier);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_stored_log_gives_the_stored_graph),
+        cmocka_unit_test(the_stored_log_gives_the_stored_graph_on_every_simd_tier),
     };
 
-    if (argc == 3 && strcmp(argv[1], "--make") == 0) return make(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "--make") == 0) return make(argv[2], argv[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
