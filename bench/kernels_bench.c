@@ -5,10 +5,15 @@
  * One table per dimension: nanoseconds per unit (a distance, a packed member, an encoded vector)
  * and the GB/s of codes or rows that this amounts to. "L1" repeats a few rows that stay in L1;
  * "memory" gathers rows in random order from 256 MiB in huge pages, 32 to a call where a call takes
- * many, as a hop of a search does. Block products are 64 points x 256 members. The first line is
- * what memcpy moves here. Each figure is the best of several passes: other work on the machine
- * cannot make it better, only hide it. Fails only if memory is short.
+ * many, as a hop of a search does. Block products are 64 points x 256 members. "memcpy" is what the
+ * row reads from memory in terms of what memcpy copies here at that time; as memcpy also writes,
+ * more than 100 % is no mistake. A row with a dimension of its own is timed in turns with the row
+ * for any dimension of its tier, and "L1 gain" and "memory gain" say how much faster it is; which
+ * of them win 5 % or more, in one of both, stands below the table. Each figure is the best of
+ * several passes: other work on the machine cannot make it better, only hide it. Fails only if
+ * memory is short.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +31,8 @@
 #define MEMBERS      256u
 #define PASS_NS      2e6 /* a pass is repeated until it takes so long */
 #define PASSES       5
+#define GAIN_WORTH   1.05 /* below that, a dimension does not deserve a row of its own */
+#define OWN_MAX      128u
 
 /* What the kernels work on; one for all rows of a dimension. */
 struct bench {
@@ -41,6 +48,7 @@ struct bench {
     float *queries;
     void *out; /* POINTS x MEMBERS results */
     uint8_t *code;
+    double memcpy_rate; /* GB/s */
 };
 
 /* A row and the pointers that one pass takes it over. */
@@ -204,47 +212,31 @@ static const struct measure {
     {"l2sq_f32_block", pass_f32_block, POINTS *MEMBERS, 0, 0},
 };
 
-static double best_ns(pass_fn *pass, const struct trial *trial, size_t units)
+static double pass_ns(pass_fn *pass, const struct trial *trial)
 {
-    double best = 0;
+    const double start = now_ns();
+    double taken = 0;
+    size_t repeats = 0;
 
-    pass(trial);
-    for (int i = 0; i < PASSES; i++) {
-        const double start = now_ns();
-        double taken = 0;
-        size_t repeats = 0;
-        do {
-            pass(trial);
-            repeats++;
-            taken = now_ns() - start;
-        } while (taken < PASS_NS);
-        const double each = taken / (double)(repeats * units);
-        if (i == 0 || each < best) best = each;
-    }
-    return best;
+    do {
+        pass(trial);
+        repeats++;
+        taken = now_ns() - start;
+    } while (taken < PASS_NS);
+    return taken / (double)repeats;
 }
 
-static void print_row(const struct bench *bench, const struct omen_kernel_row *row)
+/* The best pass of each of `count` trials, which take turns: what else the machine does meanwhile
+ * meets them alike. */
+static void best_passes(pass_fn *pass, const struct trial *trials, size_t count, double *best)
 {
-    const struct measure *m = NULL;
-
-    for (size_t i = 0; i < sizeof measures / sizeof *measures; i++)
-        if (strcmp(measures[i].op, row->op) == 0) m = &measures[i];
-    if (m == NULL) {
-        printf("%-28s not measured: no pass for its op\n", row->name);
-        return;
-    }
-    const double bytes = (double)(bench->dim * m->element);
-    const struct trial hot = {bench, row, bench->hot, HOT_PASS};
-    double ns = best_ns(m->pass, &hot, m->units != 0 ? m->units : HOT_PASS);
-    printf("%-28s %9.2f", row->name, ns);
-    if (m->element != 0) printf(" %8.1f", bytes / ns);
-    if (m->gathers != 0) {
-        const struct trial cold = {bench, row, bench->cold, bench->cold_count};
-        ns = best_ns(m->pass, &cold, bench->cold_count);
-        printf(" %10.2f %8.1f", ns, bytes / ns);
-    }
-    printf("\n");
+    for (size_t t = 0; t < count; t++)
+        pass(&trials[t]);
+    for (int i = 0; i < PASSES; i++)
+        for (size_t t = 0; t < count; t++) {
+            const double ns = pass_ns(pass, &trials[t]);
+            if (i == 0 || ns < best[t]) best[t] = ns;
+        }
 }
 
 static double memcpy_gb_per_s(uint8_t *region)
@@ -259,6 +251,76 @@ static double memcpy_gb_per_s(uint8_t *region)
         if (rate > best) best = rate;
     }
     return best;
+}
+
+static const struct measure *measure_of(const struct omen_kernel_row *row)
+{
+    for (size_t i = 0; i < sizeof measures / sizeof *measures; i++)
+        if (strcmp(measures[i].op, row->op) == 0) return &measures[i];
+    return NULL;
+}
+
+/* The row for any dimension of the same op and tier; NULL if `row` is that, or there is none. */
+static const struct omen_kernel_row *rival_of(const struct omen_kernel_row *row)
+{
+    size_t count = 0;
+    const struct omen_kernel_row *rows = omen_kernel_rows(&count);
+
+    for (size_t i = 0; i < count && row->dim != OMEN_DIM_any; i++)
+        if (rows[i].dim == OMEN_DIM_any && rows[i].isa == row->isa &&
+            strcmp(rows[i].op, row->op) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+/* How many times as fast as its rival a row is; 0 where it has none, or was not measured so. */
+struct gain {
+    const char *name;
+    double hot;
+    double cold;
+};
+
+static struct gain print_row(const struct bench *bench, const struct omen_kernel_row *row)
+{
+    const struct measure *m = measure_of(row);
+    const struct omen_kernel_row *rival = rival_of(row);
+    const size_t trials = rival == NULL ? 1 : 2;
+    struct gain gain = {.name = row->name};
+    double best[2] = {0};
+
+    if (m == NULL) {
+        printf("%-28s not measured: no pass for its op\n", row->name);
+        return gain;
+    }
+    const double bytes = (double)(bench->dim * m->element);
+    const double units = (double)(m->units != 0 ? m->units : HOT_PASS);
+    const struct trial hot[2] = {{bench, row, bench->hot, HOT_PASS},
+                                 {bench, rival, bench->hot, HOT_PASS}};
+    best_passes(m->pass, hot, trials, best);
+    if (rival != NULL) gain.hot = best[1] / best[0];
+    printf("%-28s %9.2f", row->name, best[0] / units);
+    if (m->element != 0) printf(" %8.1f", bytes * units / best[0]);
+    if (m->gathers != 0) {
+        const struct trial cold[2] = {{bench, row, bench->cold, bench->cold_count},
+                                      {bench, rival, bench->cold, bench->cold_count}};
+        best_passes(m->pass, cold, trials, best);
+        if (rival != NULL) gain.cold = best[1] / best[0];
+        const double rate = bytes * (double)bench->cold_count / best[0];
+        printf(" %10.2f %8.1f %6.0f %%", best[0] / (double)bench->cold_count, rate,
+               100.0 * rate / bench->memcpy_rate);
+    }
+    if (rival != NULL)
+        printf(" %+8.1f %% %+9.1f %%", 100.0 * (gain.hot - 1.0), 100.0 * (gain.cold - 1.0));
+    printf("\n");
+    return gain;
+}
+
+static void print_gains(const struct gain *gains, size_t count, bool winners)
+{
+    for (size_t i = 0; i < count; i++)
+        if ((gains[i].hot >= GAIN_WORTH || gains[i].cold >= GAIN_WORTH) == winners)
+            printf(" %s", gains[i].name);
+    printf("\n");
 }
 
 /* ---- setting up ----------------------------------------------------------------------------- */
@@ -297,17 +359,29 @@ static void print_dim(struct bench *b, size_t dim)
     const struct omen_kernel_row *rows = omen_kernel_rows(&count);
     const unsigned isas = omen_cpu_isas();
 
+    struct gain own[OWN_MAX];
+    size_t own_count = 0;
+
     aim(b, dim);
-    printf("\n%-28s %9s %8s %10s %8s\n", "", "L1 ns", "GB/s", "memory ns", "GB/s");
-    printf("dim %zu\n", dim);
+    b->memcpy_rate = memcpy_gb_per_s(b->region);
+    printf("\ndim %zu; memcpy moves %.1f GB/s\n", dim, b->memcpy_rate);
+    printf("%-28s %9s %8s %10s %8s %8s %10s %11s\n", "", "L1 ns", "GB/s", "memory ns", "GB/s",
+           "memcpy", "L1 gain", "memory gain");
     for (size_t i = 0; i < count; i++) {
         if (rows[i].dim != OMEN_DIM_any && rows[i].dim != dim) continue;
-        if (((unsigned)rows[i].isa & isas) != 0)
-            print_row(b, &rows[i]);
-        else
+        if (((unsigned)rows[i].isa & isas) == 0) {
             printf("%-28s this CPU cannot run it\n", rows[i].name);
+            continue;
+        }
+        const struct gain gain = print_row(b, &rows[i]);
+        if (gain.hot > 0 && own_count < OWN_MAX) own[own_count++] = gain;
         (void)fflush(stdout);
     }
+    if (own_count == 0) return;
+    printf("dim %zu, faster by 5 %% or more than the row for any:", dim);
+    print_gains(own, own_count, true);
+    printf("dim %zu, not so:", dim);
+    print_gains(own, own_count, false);
 }
 
 int main(int argc, char **argv)
@@ -329,8 +403,7 @@ int main(int argc, char **argv)
         const uint32_t bits = 0x3f010101u | ((uint32_t)random_bits() & 0x00fefefeu);
         memcpy(b.region + i, &bits, sizeof bits);
     }
-    printf("tiers up to %s; memcpy moves %.1f GB/s here\n", omen_isas_top(omen_cpu_isas()),
-           memcpy_gb_per_s(b.region));
+    printf("tiers up to %s\n", omen_isas_top(omen_cpu_isas()));
     for (int i = 1; i < argc; i++) {
         const size_t dim = strtoul(argv[i], NULL, 10);
         if (dim < 1 || dim > dim_max) {
