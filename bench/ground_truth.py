@@ -23,9 +23,12 @@ def kth_similarity(vectors: np.ndarray, queries: np.ndarray, k: int) -> np.ndarr
     return np.concatenate(parts)
 
 
-def recall(vectors: np.ndarray, queries: np.ndarray, positions: np.ndarray, k: int) -> float:
-    """positions [q, k]: rows of `vectors` that were answered; negative where nothing was."""
-    threshold = kth_similarity(vectors, queries, k)
+def recall(vectors: np.ndarray, queries: np.ndarray, positions: np.ndarray, k: int,
+           threshold: np.ndarray | None = None) -> float:
+    """positions [q, k]: rows of `vectors` that were answered; negative where nothing was.
+    `threshold`: kth_similarity of the same, if it is known already."""
+    if threshold is None:
+        threshold = kth_similarity(vectors, queries, k)
     hits = 0
     for query, row, least in zip(queries, positions, threshold, strict=True):
         answered = np.unique(row[row >= 0])

@@ -1,0 +1,1 @@
+"""What bench/compare is made of: data sets, contestants, rounds, curves, reports."""
