@@ -1,6 +1,6 @@
-"""SVS's static Vamana graph on LVQ codes (primary and residual bits), or on f32 with primary=0.
+"""SVS's static Vamana graph on LVQ codes (codes=4x8: primary and residual bits), or on f16 or f32.
 
-It compresses rows that come from a file alone, which is written before the build's
+SVS refuses LVQ on CPUs that are not Intel's. It compresses rows that come from a file alone, which is written before the build's
 clock starts; reading and compressing it is part of the build.
 """
 from __future__ import annotations
@@ -19,23 +19,24 @@ class Index(Peer):
 
     def __init__(self, dim: int, count: int, threads: int, settings: dict[str, str]) -> None:
         super().__init__(dim, count, threads, settings)
-        self.primary = self.setting("primary", 4)
-        self.residual = self.setting("residual", 8)
+        self.codes = settings.get("codes", "4x8")
+        self.lvq = [int(bits) for bits in self.codes.split("x")] if "x" in self.codes else None
         self.file = pathlib.Path(settings["dir"]).with_suffix(".fvecs")
         self.parameters = svs.VamanaBuildParameters(
             alpha=1.2, graph_max_degree=self.setting("degree", 32),
             window_size=self.setting("window", 100))
-        if self.primary:
+        if self.lvq:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             svs.write_vecs(np.load(settings["rows"]), str(self.file))
         self.index = None
 
     def _loader(self) -> object:
         loader = svs.VectorDataLoader(str(self.file), svs.DataType.float32, dims=self.dim)
-        return svs.LVQLoader(loader, primary=self.primary, residual=self.residual, padding=32)
+        return svs.LVQLoader(loader, primary=self.lvq[0], residual=self.lvq[1], padding=32)
 
     def build(self, rows: np.ndarray, path: pathlib.Path) -> None:
-        data = self._loader() if self.primary else rows
+        plain = rows.astype(np.float16) if self.codes == "f16" else rows
+        data = self._loader() if self.lvq else plain
         self.index = svs.Vamana.build(self.parameters, data, svs.DistanceType.L2,
                                       num_threads=self.threads)
 
@@ -52,7 +53,8 @@ class Index(Peer):
         self.index.save(*(str(folder / part) for part in ("config", "graph", "data")))
 
     def load(self, folder: pathlib.Path) -> None:
-        data = (svs.LVQLoader(str(folder / "data"), padding=32) if self.primary else
-                svs.VectorDataLoader(str(folder / "data"), svs.DataType.float32, dims=self.dim))
+        kind = svs.DataType.float16 if self.codes == "f16" else svs.DataType.float32
+        data = (svs.LVQLoader(str(folder / "data"), padding=32) if self.lvq else
+                svs.VectorDataLoader(str(folder / "data"), kind, dims=self.dim))
         self.index = svs.Vamana(str(folder / "config"), svs.GraphLoader(str(folder / "graph")),
                                 data, svs.DistanceType.L2, num_threads=self.threads)
