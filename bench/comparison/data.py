@@ -60,6 +60,10 @@ class Prepared:
         return np.load(self.queries_path)
 
 
+class NoSuchData(Exception):
+    """Why a set cannot be made, in a sentence."""
+
+
 class Sources:
     """The real embeddings: `text` (of a definition) and `words` of each synset, 384-d."""
 
@@ -106,7 +110,7 @@ def derive(sources: Sources, dim: int, seed: int) -> tuple[np.ndarray, str]:
         return normalised(principal(text, dim)), f"{sources.label}: PCA of text to {dim}"
     words = sources.words(seed)
     if words is None:
-        raise SystemExit(f"dimension {dim} needs two embeddings of each row, which only shared/data"
+        raise NoSuchData(f"dimension {dim} needs two embeddings of each row, which only shared/data"
                          " has; without it there are 128, 256 and 384")
     if dim in (512, 768):
         both = normalised(np.concatenate([text, words], axis=1))
@@ -117,7 +121,7 @@ def derive(sources: Sources, dim: int, seed: int) -> tuple[np.ndarray, str]:
         up = sources.hypernym()
         four = np.concatenate([text, words, text[up], words[up]], axis=1)
         return normalised(four), f"{sources.label}: text and words of row and hypernym"
-    raise SystemExit(f"dimension {dim} is not one of {DIMENSIONS}")
+    raise NoSuchData(f"dimension {dim} is not one of {DIMENSIONS}")
 
 
 def mix(vectors: np.ndarray, count: int, seed: int) -> np.ndarray:
