@@ -26,8 +26,8 @@ LOGS = BUILD / "logs"
 VENV = BUILD / "venv"
 SERVER = pathlib.Path("service") / "omendb-server"  # in a build folder
 
-AREAS = ["kernels", "engine", "durability", "service", "clients", "lint"]
-PYTEST_AREAS = ["service", "clients"]
+AREAS = ["kernels", "engine", "durability", "service", "clients", "bench", "lint"]
+PYTEST_AREAS = ["service", "clients", "bench"]
 # Preset, its build folder, the label that chooses its tests, the areas that it can have.
 FURTHER_BUILDS = [("dev", "asan", ["kernels", "engine", "durability", "service"]),
                   ("tsan", "tsan", ["engine", "durability"]),  # the kernels have no threads

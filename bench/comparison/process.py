@@ -80,7 +80,7 @@ class Process:
             while b"\n" not in self.rest:
                 if not ready.select(max(until - time.monotonic(), 0)):
                     self._kill()
-                    raise Failed(f"'{line.split()[0]}' took more than {limit:.0f} s")
+                    raise Failed(f"'{line.split()[0]}' took more than {limit:g} s")
                 piece = os.read(self.process.stdout.fileno(), 65536)
                 if not piece:
                     raise self._died(line)

@@ -100,7 +100,8 @@ class ServerContestant:
             self.server = None
 
     def _search(self, effort: float, *flags: object) -> dict:
-        told = self._load("search", "--queries", self.data.queries_path, "--ef", int(effort), *flags)
+        told = self._load("search", "--queries", self.data.queries_path, "--ef", int(effort),
+                          *flags)
         if told["search"]["failed"]:
             raise Failed(f"searches failed: {told['search']['first_error']}")
         return told["search"]

@@ -139,10 +139,8 @@ omen_code omen_bench_index_fill(struct omen_bench_index *index, const float *row
                                 uint32_t chunk, struct omen_bench_fill *fill, omen_error *err)
 {
     omen_code code = OMEN_OK;
-    struct filling f = {.rows = count,
-                        .chunk = chunk,
-                        .dim = omen_collection_dim(index->collection),
-                        .told = fill};
+    struct filling f = {
+        .rows = count, .chunk = chunk, .dim = omen_collection_dim(index->collection), .told = fill};
 
     *fill = (struct omen_bench_fill){0};
     while (f.chunk > 1 && omen_chunk_record_bytes(f.chunk, f.dim) > OMEN_RECORD_BYTES_MAX)

@@ -163,8 +163,7 @@ static omen_code open_all(const struct flags *flags, struct bench *bench, omen_e
         return omen_fail(err, OMEN_INVALID_ARGUMENT, "rows of %u components, queries of %u",
                          bench->rows.dim, bench->queries.dim);
     bench->ids = calloc(bench->queries.count * K, sizeof *bench->ids);
-    if (bench->ids == NULL)
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory for the ids");
+    if (bench->ids == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory for the ids");
     options.settings.dim = bench->rows.dim;
     options.settings.metric = OMEN_METRIC_COSINE;
     return omen_bench_index_open(&options, &bench->index, err);

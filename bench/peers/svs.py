@@ -1,7 +1,7 @@
 """SVS's static Vamana graph on LVQ codes (codes=4x8: primary and residual bits), or on f16 or f32.
 
-SVS refuses LVQ on CPUs that are not Intel's. It compresses rows that come from a file alone, which is written before the build's
-clock starts; reading and compressing it is part of the build.
+SVS refuses LVQ on CPUs that are not Intel's. LVQ rows come from a file alone, which is written
+before the build's clock starts; reading and compressing it is part of the build.
 """
 from __future__ import annotations
 
