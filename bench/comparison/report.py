@@ -36,7 +36,7 @@ def row_of(name: str, figures: dict) -> list[str]:
     return [name, rate(figures["build"]), *(rate(figures["at"][str(t)]) for t in TARGETS),
             number(at_95(figures, "distances"), ",.0f"), number(latency.get("p50_ms"), ".3f"),
             number(latency.get("p99_ms"), ".3f"),
-            number(memory["median"] / MIB if memory else None, ",.0f"),
+            number(memory["median"] / MIB if memory and memory["median"] else None, ",.0f"),
             number(disk / MIB if disk else None, ",.0f"), number(load.get("seconds"), ".2f"),
             f"{figures['foreign_share']:.0%}"]
 

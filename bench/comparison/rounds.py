@@ -19,6 +19,7 @@ from comparison.process import Failed
 
 TARGETS = (0.90, 0.95, 0.99)
 ENOUGH_RECALL = 0.993  # a curve need not go further
+FLAT = 0.001  # nor where two more steps gave no more than this
 # Of a contestant: its index, with some room for what a build takes besides; rows are shared.
 BYTES_PER_ROW_BYTE = 2.5
 MEMORY_SHARE = 0.6
@@ -101,11 +102,14 @@ class Table:
 
     def _calibrate(self, name: str) -> None:
         contestant, samples = self.alive[name], self.samples[name]
+        recalls: list[float] = []
         for effort in contestant.spec.efforts:
             told = contestant.measure_recall(effort)
             point = samples.points.setdefault(effort, {"rates": []})
             point["recall"], point["visited"] = told["recall"], told.get("visited")
-            if told["recall"] >= ENOUGH_RECALL:
+            recalls.append(told["recall"])
+            flat = len(recalls) > 2 and recalls[-1] - recalls[-3] < FLAT
+            if told["recall"] >= ENOUGH_RECALL or flat:
                 break
         if contestant.spec.module in ("engine", "server"):
             samples.default_recall = contestant.measure_recall(0)["recall"]

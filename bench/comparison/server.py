@@ -30,9 +30,8 @@ MIXED_SEARCHES = 100
 
 
 class ServerContestant:
-    def __init__(self, data: Prepared, place: Place, binaries: dict[str, pathlib.Path],
-                 others: set[int]) -> None:
-        self.spec, self.data, self.place, self.others = OVER_GRPC, data, place, others
+    def __init__(self, data: Prepared, place: Place, binaries: dict[str, pathlib.Path]) -> None:
+        self.spec, self.data, self.place = OVER_GRPC, data, place
         self.binaries = binaries
         self.disturbance = Disturbance(place.cpus)
         self.folder = place.folder / "grpc"
@@ -112,8 +111,8 @@ class ServerContestant:
                    "--server-pid", str(self.server.pid), "--json", str(figures),
                    *map(str, flags)]
         try:
-            shared = bool(self.others & self.place.cpus)
-            with self.disturbance.watch(self.server.pid, shared), pinned(self.others):
+            shared = bool(self.place.others & self.place.cpus)
+            with self.disturbance.watch(self.server.pid, shared), pinned(self.place.others):
                 done = subprocess.run(command, capture_output=True, text=True, check=False,
                                       env=variables(1), timeout=self.place.limit)
         except subprocess.TimeoutExpired:

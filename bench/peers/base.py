@@ -12,6 +12,7 @@ import numpy as np
 
 
 class Peer:
+    local = True  # False: it runs elsewhere; its memory, its disk and its restart are not ours
     appends = True  # False: the peer wants to see all rows at once, and build() is called
 
     def __init__(self, dim: int, count: int, threads: int, settings: dict[str, str]) -> None:
