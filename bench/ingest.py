@@ -10,8 +10,8 @@ threads in its own process, in memory, from an array that is there already. Roun
 so that a slower or faster spell of the machine meets both. Recall@10 of both is measured on 1,000
 held-out rows.
 
-The peer is installed from PyPI into build/peers on the first run; it compiles itself, which needs
-a C++ compiler and Python's headers (python3-dev). Ends with status 1 if a row is refused.
+The peer is installed from PyPI into build/bench-venv on the first run; it compiles itself, which
+needs a C++ compiler and Python's headers (ci/deps bench). Ends with status 1 if a row is refused.
 """
 from __future__ import annotations
 
@@ -20,37 +20,25 @@ import json
 import os
 import pathlib
 import platform
-import subprocess
 import sys
 import tempfile
 import time
 
 import numpy as np
 
+from comparison.environment import BENCH, python_of, variables
+from comparison.process import Failed, Process
 from dataset import SHIPPED_VECTORS, Dataset, load
 from ground_truth import positions_of, recall
 from progress_bar import ProgressBar
-from server_process import REPOSITORY, ServerProcess, find_binary
+from server_process import ServerProcess, find_binary
 from omendb_client import Client
 
 COLLECTION = "ingest"
 K = 10
 QUERIES = 1000
-PEERS = REPOSITORY / "build" / "peers"
-HNSWLIB = "hnswlib==0.8.0"
-
-
-def peer_python() -> pathlib.Path:
-    """The interpreter of the peers' own environment, made on the first call."""
-    python = PEERS / "bin" / "python"
-    installed = PEERS / "installed"
-    if not installed.exists():
-        print(f"installing {HNSWLIB} into {PEERS}", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(PEERS)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check",
-                        HNSWLIB, "numpy"], check=True)
-        installed.write_text(HNSWLIB + "\n", encoding="ascii")
-    return python
+HNSWLIB = "hnswlib 0.8"
+PEER_SECONDS = 3600
 
 
 def measure_ours(binary: pathlib.Path, data: Dataset, args: argparse.Namespace) -> dict:
@@ -74,21 +62,31 @@ def measure_ours(binary: pathlib.Path, data: Dataset, args: argparse.Namespace) 
             }
 
 
-def measure_peer(python: pathlib.Path, data: Dataset, args: argparse.Namespace) -> dict:
+def measure_peer(data: Dataset, args: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory(prefix="omendb-ingest-", dir=args.dir) as directory:
-        rows, queries, labels = (pathlib.Path(directory) / name
-                                 for name in ("rows.npy", "queries.npy", "labels.npy"))
+        folder = pathlib.Path(directory)
+        rows, queries, labels = (folder / name for name in ("rows.npy", "queries.npy", "labels"))
         np.save(rows, data.vectors)
         np.save(queries, data.queries)
-        script = pathlib.Path(__file__).with_name("peer_hnswlib.py")
-        command = [str(python), str(script), str(rows), str(queries), str(labels),
-                   "--threads", str(args.threads), "--ef", str(args.peer_ef)]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        answer = json.loads(told)
+        command = [str(python_of("hnswlib")), "-m", "peers.main", "hnswlib", "--rows", str(rows),
+                   "--queries", str(queries), "--dir", str(folder / "index"), "--threads",
+                   str(args.threads), "--set", "M=16", "--set", "ef_construction=200"]
+        process = Process(command, folder / "peer", os.sched_getaffinity(0),
+                          variables(args.threads), BENCH)
+        try:
+            process.start(PEER_SECONDS)
+            built = process.ask(f"build chunk={len(data.ids)}", PEER_SECONDS)
+            asked = process.ask(f"search ef={args.peer_ef} batch={QUERIES} ids={labels}",
+                                PEER_SECONDS)
+        except Failed as error:
+            raise SystemExit(f"hnswlib: {error}") from None
+        finally:
+            process.stop()
+        positions = np.fromfile(labels, dtype=np.int64).reshape(-1, K)
         return {
-            "built_per_second": len(data.ids) / answer["build_seconds"],
-            "recall": recall(data.vectors, data.queries, np.load(labels), K),
-            "queries_per_second": QUERIES / answer["search_seconds"],
+            "built_per_second": len(data.ids) / built["seconds"],
+            "recall": recall(data.vectors, data.queries, positions, K),
+            "queries_per_second": asked["queries"] / asked["seconds"],
         }
 
 
@@ -134,12 +132,13 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     args = parse()
-    binary, python = find_binary(args.server), peer_python()
+    binary = find_binary(args.server)
+    python_of("hnswlib")  # installed before anything is measured
     data = load(args.data, QUERIES, args.seed, args.rows)
     ours, peer = [], []
     for number in range(args.rounds):
         ours.append(measure_ours(binary, data, args))
-        peer.append(measure_peer(python, data, args))
+        peer.append(measure_peer(data, args))
         print(f"round {number + 1}: ours {ours[-1]['searchable_per_second']:,.0f}/s searchable,"
               f" hnswlib {peer[-1]['built_per_second']:,.0f}/s", flush=True)
     outcome = {
