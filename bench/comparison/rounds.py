@@ -170,7 +170,8 @@ def measure(specs: list[Spec], make: Callable[[Spec], Contestant], plan: Plan, d
         rounds: dict[str, int] = {}
         for spec in group:
             makers[spec.name] = lambda spec=spec: make(spec)
-            rounds[spec.name] = plan.our_build_rounds if spec.ours else plan.build_rounds
+            ours = plan.our_build_rounds if number == 0 else 1
+            rounds[spec.name] = ours if spec.ours else plan.build_rounds
             samples.setdefault(spec.name, Samples(dict(spec.settings)))
         if server is not None and number == 0:
             name = "omendb-server over gRPC"
