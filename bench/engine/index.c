@@ -188,7 +188,7 @@ static omen_code push(struct filling *f, const float *rows, uint64_t first, omen
     memcpy(room, rows + first * f->dim, (size_t)points * f->dim * sizeof *rows);
     for (uint32_t i = 0; i < points; i++)
         ids[i] = first + i;
-    omen_chunk_add_many(chunk, points, 0, ids);
+    omen_chunk_add_many(chunk, points, 0, ids, 0);
     return omen_stream_push(f->stream, f->first_seq + first / f->chunk, chunk, err);
 }
 
@@ -257,8 +257,20 @@ static void take_ids(const struct omen_search *search, uint32_t k, int64_t *ids)
         const struct omen_query_result *result = &search->results[q];
 
         for (uint32_t i = 0; i < k; i++)
-            ids[(size_t)q * k + i] = i < result->hit_count ? (int64_t)result->hits[i].id : -1;
+            ids[(size_t)q * k + i] = i < result->hit_count ? (int64_t)result->hits[i].id.num : -1;
     }
+}
+
+/* Fails: the code of the first query that was refused. */
+static omen_code count_visited(const struct omen_search *search, uint32_t dim, uint64_t *visited,
+                               omen_error *err)
+{
+    for (uint32_t q = 0; q < search->count; q++) {
+        if (search->results[q].refusal != 0)
+            return omen_query_describe(&search->results[q], dim, err);
+        *visited += search->results[q].visited;
+    }
+    return OMEN_OK;
 }
 
 omen_code omen_bench_index_search(struct omen_bench_index *index,
@@ -273,14 +285,13 @@ omen_code omen_bench_index_search(struct omen_bench_index *index,
     bell_init(&bell);
     for (uint64_t first = 0; code == OMEN_OK && first < asked->count; first += asked->batch) {
         uint64_t left = asked->count - first;
-        struct omen_search search = {.collection = index->collection,
-                                     .queries = asked->queries + first * dim,
-                                     .count = left < asked->batch ? (uint32_t)left : asked->batch,
-                                     .k = asked->k,
-                                     .ef = asked->ef,
-                                     .exact = asked->exact,
-                                     .done = on_done,
-                                     .user = &bell};
+        struct omen_search search = {
+            .collection = index->collection,
+            .queries = asked->queries + first * dim,
+            .count = left < asked->batch ? (uint32_t)left : asked->batch,
+            .options = {.k = asked->k, .ef = asked->ef, .exact = asked->exact},
+            .done = on_done,
+            .user = &bell};
         uint64_t heard = bell_count(&bell);
         int64_t begin = omen_load_clock_now();
 
@@ -289,13 +300,11 @@ omen_code omen_bench_index_search(struct omen_bench_index *index,
         bell_wait(&bell, heard);
         omen_load_histogram_add(latency, omen_load_clock_now() - begin);
         code = search.code;
-        if (code != OMEN_OK) {
+        if (code != OMEN_OK)
             code = omen_fail(err, code, "%s", search.error.message);
-        } else {
-            for (uint32_t q = 0; q < search.count; q++)
-                *visited += search.results[q].visited;
-            if (ids != NULL) take_ids(&search, asked->k, ids + first * asked->k);
-        }
+        else
+            code = count_visited(&search, dim, visited, err);
+        if (code == OMEN_OK && ids != NULL) take_ids(&search, asked->k, ids + first * asked->k);
         omen_search_deinit(&search);
     }
     bell_deinit(&bell);
