@@ -60,3 +60,15 @@ def test_the_table_names_only_files_that_exist_and_finds_their_functions():
     assert files["omen_select_diverse"] == "engine/select.c"
     table = Table("build", text, files)
     assert table.phase_of(stack("omen_step_propose")) == "matrix"
+
+
+# What no insert and no search of a benchmark runs through, or only on behalf of its caller.
+NO_PHASE = {"collection", "directory", "engine", "fault_point", "get", "log_walk", "memory",
+            "settings", "status", "storage_memory", "validate"}
+
+
+def test_every_file_of_the_engine_has_a_phase_or_belongs_to_its_callers():
+    text = TABLE.read_text(encoding="utf-8")
+    strangers = {path.stem for path in (TABLE.parents[2] / "engine").glob("*.c")
+                 if f"engine/{path.name}" not in text} - NO_PHASE
+    assert not strangers, f"give them a phase in {TABLE.name}: {strangers}"
