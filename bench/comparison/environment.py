@@ -6,6 +6,7 @@ not take the others with it.
 """
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -48,12 +49,29 @@ def run(command: list[str], log: pathlib.Path) -> None:
         raise NotInstalled(f"{lines[-1][:200] if lines else 'pip failed'} (see {log})")
 
 
-def python_of(name: str, *more: str) -> pathlib.Path:
-    """The interpreter of an environment, which is made or renewed when its requirements are not
-    those that it was made with. `more` are further things to install.
+def version_of(name: str) -> str:
+    """The package of a peer and its version: the first line of its requirements."""
+    path = REQUIREMENTS / f"{name}.txt"
+    return path.read_text(encoding="ascii").splitlines()[0] if path.is_file() else ""
+
+
+def fingerprint(folders: list[pathlib.Path]) -> str:
+    """Changes when a source file in the folders does."""
+    told = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".proto", ".toml"):
+                told.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return told.hexdigest()
+
+
+def python_of(name: str, *more: str, state: str = "") -> pathlib.Path:
+    """The interpreter of an environment, which is made or renewed when its requirements, or the
+    `state` of something else in it, are not those that it was made with. `more` are further words
+    for pip install.
 
     Raises NotInstalled."""
-    wanted = (REQUIREMENTS / f"{name}.txt").read_text(encoding="ascii") + "\n".join(more)
+    wanted = "\n".join([(REQUIREMENTS / f"{name}.txt").read_text(encoding="ascii"), *more, state])
     place = FOLDER / name
     python, installed = place / "bin" / "python", place / "installed.txt"
     if installed.is_file() and installed.read_text(encoding="ascii") == wanted:
@@ -79,7 +97,9 @@ def enter(script: pathlib.Path) -> None:
         return
     except ImportError:
         pass
-    python = python_of("tool", str(REPOSITORY / "clients" / "python"))
+    client = REPOSITORY / "clients" / "python"
+    python = python_of("tool", str(client),
+                       state=fingerprint([client / "src", REPOSITORY / "proto"]))
     if pathlib.Path(sys.executable).absolute() == python.absolute():
         raise SystemExit(f"{python} lacks numpy or omendb_client; remove {FOLDER} and try again")
     os.execv(python, [str(python), str(script), *sys.argv[1:]])

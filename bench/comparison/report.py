@@ -50,6 +50,10 @@ def table(headings: list[str], rows: list[list[str]]) -> list[str]:
             *("| " + " | ".join(row) + " |" for row in rows), ""]
 
 
+def shown_settings(settings: dict) -> list[str]:
+    return [value if key == "version" else f"{key}={value}" for key, value in settings.items()]
+
+
 def section(result: dict) -> list[str]:
     data = result["data"]
     lines = [f"## {data['count']:,} × {data['dim']}, {result['threads']} thread"
@@ -60,6 +64,10 @@ def section(result: dict) -> list[str]:
     failed = {name: figures["failed"] for name, figures in result["contestants"].items()
               if figures["failed"]}
     lines += [f"* {name} failed: {why}" for name, why in failed.items()]
+    told = [f"{name} ({', '.join(word for word in shown_settings(figures['settings']) if word)})"
+            for name, figures in taking_part.items() if any(figures["settings"].values())]
+    if told:
+        lines += ["", f"Peers: {'; '.join(told)}."]
     noisy = [name for name, figures in taking_part.items() if figures["foreign_share"] > QUIET]
     if noisy:
         lines += ["", "**Not valid as figures:** somebody else used more than"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from comparison import curve
 from comparison.contestants import Contestant, Spec
 from comparison.data import Prepared
-from comparison.environment import NotInstalled
+from comparison.environment import NotInstalled, version_of
 from comparison.machine import memory_bytes
 from comparison.process import Failed
 
@@ -172,7 +172,8 @@ def measure(specs: list[Spec], make: Callable[[Spec], Contestant], plan: Plan, d
             makers[spec.name] = lambda spec=spec: make(spec)
             ours = plan.our_build_rounds if number == 0 else 1
             rounds[spec.name] = ours if spec.ours else plan.build_rounds
-            samples.setdefault(spec.name, Samples(dict(spec.settings)))
+            about = {"version": version_of(spec.module), **dict(spec.settings)}
+            samples.setdefault(spec.name, Samples(about))
         if server is not None and number == 0:
             name = "omendb-server over gRPC"
             makers[name], rounds[name] = server, plan.our_build_rounds
