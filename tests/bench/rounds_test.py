@@ -112,12 +112,12 @@ def test_searches_go_round_robin():
     assert set(searching[:half]) == set(searching[half:]) == {"ours", "good"}
 
 
-def child(code, tmp_path, *lines):
+def child(code, tmp_path, *lines, limit=20):
     process = Process([sys.executable, "-c", textwrap.dedent(code)], tmp_path / "child",
                       choose_cpus(1)[0], variables(1))
     try:
         process.start(20)
-        return [process.ask(line, 0.5) for line in lines]
+        return [process.ask(line, limit) for line in lines]
     finally:
         process.stop()
 
@@ -127,7 +127,7 @@ READY = "import sys, time\nprint('{\"ready\": true}', flush=True)\n"
 
 def test_silence_ends_at_the_time_limit(tmp_path):
     with pytest.raises(Failed, match="'build' took more than 0.5 s"):
-        child(READY + "time.sleep(60)", tmp_path, "build")
+        child(READY + "time.sleep(60)", tmp_path, "build", limit=0.5)
 
 
 def test_a_crash_is_told_with_its_last_words(tmp_path):
