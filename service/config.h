@@ -13,7 +13,7 @@
 
 #include "engine/engine.h"
 
-#define OMEN_CONFIG_SETTINGS_MAX 16u
+#define OMEN_CONFIG_SETTINGS_MAX 32u
 #define OMEN_CONFIG_TEXT_BYTES   1024u
 #define OMEN_CONFIG_ORIGIN_BYTES 320u
 
@@ -39,7 +39,25 @@ struct omen_config {
     uint32_t search_threads;           /* 0: one for each CPU */
     uint32_t shards;                   /* 0: four for each ingest thread */
     uint32_t drain_seconds;
-    uint32_t max_connection_age_seconds; /* 0: for ever */
+
+    /* Connections; seconds, 0: for ever. */
+    uint32_t max_connection_age_seconds;
+    uint32_t max_connection_age_grace_seconds;
+    uint32_t max_connection_idle_seconds;
+    uint32_t keepalive_seconds;
+    uint32_t keepalive_timeout_seconds;
+    uint32_t client_ping_seconds_min;
+    uint32_t max_streams_per_connection;
+
+    /* Insert streams and searches. */
+    uint32_t stream_max_age_seconds; /* 0: for ever */
+    uint32_t heartbeat_seconds;
+    uint32_t search_seconds_max;
+
+    /* Memory. */
+    uint32_t ingest_memory_mib;
+    uint32_t request_memory_mib;
+    uint32_t grpc_memory_mib;
 
     /* Where each setting came from ("--grpc-port", "omen.yaml:3"), in the order of the table. */
     char origins[OMEN_CONFIG_SETTINGS_MAX][OMEN_CONFIG_ORIGIN_BYTES];

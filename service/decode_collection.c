@@ -82,6 +82,7 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
         out->settings.candidates = config->candidates;
         out->settings.probes = config->probes;
         out->settings.epoch_points = config->epoch_points;
+        out->settings.checkpoint_bytes = config->checkpoint_bytes;
     }
     omendb__v1__create_collection_request__free_unpacked(request, NULL);
     return fault->code;
@@ -111,7 +112,7 @@ omen_code omen_decode_list(const omen_message *message, struct omen_fault *fault
     return OMEN_OK;
 }
 
-omen_code omen_decode_delete(const omen_message *message, struct omen_delete_request *out,
+omen_code omen_decode_delete(const omen_message *message, struct omen_name_request *out,
                              struct omen_fault *fault)
 {
     Omendb__V1__DeleteCollectionRequest *request =
@@ -121,5 +122,18 @@ omen_code omen_decode_delete(const omen_message *message, struct omen_delete_req
     if (request == NULL) return fault->code;
     copy_name(out->name, request->name);
     omendb__v1__delete_collection_request__free_unpacked(request, NULL);
+    return OMEN_OK;
+}
+
+omen_code omen_decode_validate(const omen_message *message, struct omen_name_request *out,
+                               struct omen_fault *fault)
+{
+    Omendb__V1__ValidateCollectionRequest *request =
+        unpack(&omendb__v1__validate_collection_request__descriptor, message, fault);
+
+    memset(out, 0, sizeof *out);
+    if (request == NULL) return fault->code;
+    copy_name(out->name, request->name);
+    omendb__v1__validate_collection_request__free_unpacked(request, NULL);
     return OMEN_OK;
 }

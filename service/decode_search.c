@@ -3,15 +3,19 @@
  * The message is walked twice: the collection's name may stand anywhere in it, and without the
  * collection nobody knows how long a query must be. The first walk reads all but the vectors and
  * refuses what the limits refuse, before anything is allocated; the second fills the block.
+ *
+ * A query that cannot be run fails by itself: its options carry the refusal to its result.
  */
 #include "service/decode.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "omendb/v1/vector.pb.h"
+#include "service/decode_fields.h"
 #include "service/wire.h"
+
+#define MESSAGE "SearchRequest"
 
 struct scan {
     struct omen_search_request *out;
@@ -21,24 +25,16 @@ struct scan {
 
 struct queries_reader {
     struct omen_fault *fault;
-    float *rows;
-    uint32_t dim;
+    const struct omen_search_request *request;
+    const struct omen_search_rows *out;
     uint32_t index; /* of the next query */
 };
 
 static bool scan_field(pb_istream_t *stream, const struct omen_field *field, struct scan *scan);
-static bool scan_options(pb_istream_t *stream, struct omen_search_request *out);
 static bool scan_columns(pb_istream_t *stream, struct scan *scan);
+static bool read_options(pb_istream_t *stream, struct omen_query_options *out);
 static bool read_query(pb_istream_t *stream, struct queries_reader *reader);
 static bool read_columns(pb_istream_t *stream, struct queries_reader *reader);
-
-static void fault_broken(struct omen_fault *fault, const pb_istream_t *stream, size_t total)
-{
-    if (fault->code != OMEN_OK) return; /* somebody has said it better */
-    (void)omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_MESSAGE", NULL,
-                         "not a valid SearchRequest: %s near byte %zu of %zu", PB_GET_ERROR(stream),
-                         total - stream->bytes_left, total);
-}
 
 omen_code omen_decode_search(const omen_message *message, struct omen_search_request *out,
                              struct omen_fault *fault)
@@ -55,7 +51,7 @@ omen_code omen_decode_search(const omen_message *message, struct omen_search_req
     while (ok && omen_wire_next(&stream, &field))
         ok = scan_field(&stream, &field, &scan);
     if (!ok || field.broken) {
-        fault_broken(fault, &stream, total);
+        omen_decode_fault_broken(fault, &stream, total, MESSAGE);
         return fault->code;
     }
     return omen_search_request_check(out, scan.queries, fault);
@@ -65,19 +61,11 @@ static bool scan_field(pb_istream_t *stream, const struct omen_field *field, str
 {
     struct omen_search_request *out = scan->out;
     pb_istream_t inner;
-    size_t length = 0;
     uint32_t layout = 0;
 
     switch (field->tag) {
     case omendb_v1_SearchRequest_collection_tag:
-        if (!omen_wire_bytes(stream, field, out->collection, sizeof out->collection - 1, &length))
-            return false;
-        if (length < sizeof out->collection) out->collection[length] = '\0';
-        if (strlen(out->collection) == length) return true;
-        (void)omen_fault_set(scan->fault, OMEN_INVALID_ARGUMENT, "BAD_NAME", "collection",
-                             "collection is a name of %zu bytes, the limit is %u, without NUL",
-                             length, OMEN_NAME_BYTES_MAX);
-        return false;
+        return omen_decode_name(stream, field, out->collection, scan->fault);
     case omendb_v1_SearchRequest_queries_tag:
         scan->queries++;
         return omen_wire_skip(stream, field);
@@ -86,7 +74,9 @@ static bool scan_field(pb_istream_t *stream, const struct omen_field *field, str
                omen_wire_leave(stream, &inner, scan_columns(&inner, scan));
     case omendb_v1_SearchRequest_options_tag:
         return omen_wire_enter(stream, field, &inner) &&
-               omen_wire_leave(stream, &inner, scan_options(&inner, out));
+               omen_wire_leave(stream, &inner, read_options(&inner, &out->options));
+    case omendb_v1_SearchRequest_min_read_tag:
+        return omen_decode_token(stream, field, &out->min_read, scan->fault);
     case omendb_v1_SearchRequest_layout_tag:
         if (!omen_wire_uint32(stream, field, &layout)) return false;
         out->columns = layout == omendb_v1_ResultLayout_RESULT_LAYOUT_COLUMNS;
@@ -99,7 +89,7 @@ static bool scan_field(pb_istream_t *stream, const struct omen_field *field, str
     }
 }
 
-static bool scan_options(pb_istream_t *stream, struct omen_search_request *out)
+static bool read_options(pb_istream_t *stream, struct omen_query_options *out)
 {
     struct omen_field field;
     bool ok = true;
@@ -122,6 +112,7 @@ static bool scan_options(pb_istream_t *stream, struct omen_search_request *out)
     return ok && !field.broken;
 }
 
+/* How many queries there are must be known: what is no whole number of rows fails the request. */
 static bool scan_columns(pb_istream_t *stream, struct scan *scan)
 {
     struct omen_field field;
@@ -147,13 +138,13 @@ static bool scan_columns(pb_istream_t *stream, struct scan *scan)
     if (!ok || field.broken) return false;
     if (bytes == 0) return true;
     if (dim < OMEN_DIM_MIN || dim > OMEN_DIM_MAX) {
-        (void)omen_fault_set(scan->fault, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH",
-                             "columns.dim", "columns.dim is %u, it must be %u to %u", dim,
-                             OMEN_DIM_MIN, OMEN_DIM_MAX);
+        (void)omen_fault_set(scan->fault, OMEN_INVALID_ARGUMENT, "BAD_MESSAGE", "columns.dim",
+                             "columns.dim is %u, it must be %u to %u", dim, OMEN_DIM_MIN,
+                             OMEN_DIM_MAX);
         return false;
     }
     if (bytes % (dim * sizeof(float)) != 0) {
-        (void)omen_fault_set(scan->fault, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH",
+        (void)omen_fault_set(scan->fault, OMEN_INVALID_ARGUMENT, "BAD_MESSAGE",
                              "columns.vectors_f32_le",
                              "columns.vectors_f32_le has %" PRIu64 " bytes, no multiple of the %zu "
                              "bytes of a query of dimension %u",
@@ -167,16 +158,7 @@ static bool scan_columns(pb_istream_t *stream, struct scan *scan)
 omen_code omen_search_request_check(struct omen_search_request *out, uint64_t queries,
                                     struct omen_fault *fault)
 {
-    if (out->collection[0] == '\0')
-        return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_NAME", "collection",
-                              "collection is empty: it must name one, in 1 to %u bytes",
-                              OMEN_NAME_BYTES_MAX);
-    if (out->k > OMEN_K_MAX)
-        return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "options.k",
-                              "options.k is %u, the limit is %u", out->k, OMEN_K_MAX);
-    if (out->ef > OMEN_EF_MAX)
-        return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "options.ef",
-                              "options.ef is %u, the limit is %u", out->ef, OMEN_EF_MAX);
+    if (omen_decode_name_check(out->collection, fault) != OMEN_OK) return fault->code;
     if (queries == 0)
         return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "queries",
                               "there are 0 queries, it must be 1 to %u", OMEN_SEARCH_QUERIES_MAX);
@@ -188,14 +170,17 @@ omen_code omen_search_request_check(struct omen_search_request *out, uint64_t qu
     return OMEN_OK;
 }
 
-/* ---- the vectors -------------------------------------------------------------------------- */
+/* ---- the queries -------------------------------------------------------------------------- */
 
-omen_code omen_decode_queries(const omen_message *message, uint32_t dim, float *rows,
-                              struct omen_fault *fault)
+omen_code omen_decode_queries(const omen_message *message,
+                              const struct omen_search_request *request,
+                              const struct omen_search_rows *out, struct omen_fault *fault)
 {
-    struct queries_reader reader = {.fault = fault, .rows = rows, .dim = dim};
+    struct queries_reader reader = {.fault = fault, .request = request, .out = out};
     struct omen_cursor cursor;
     pb_istream_t stream = omen_wire_open(&cursor, message);
+    struct omen_wire_mark again = omen_wire_mark(&stream);
+    pb_istream_t *columns = omen_wire_again(&again);
     size_t total = stream.bytes_left;
     struct omen_field field;
     bool ok = true;
@@ -204,51 +189,73 @@ omen_code omen_decode_queries(const omen_message *message, uint32_t dim, float *
     while (ok && omen_wire_next(&stream, &field)) {
         pb_istream_t inner;
 
-        if (field.tag == omendb_v1_SearchRequest_queries_tag)
-            ok = omen_wire_enter(&stream, &field, &inner) &&
-                 omen_wire_leave(&stream, &inner, read_query(&inner, &reader));
-        else if (field.tag == omendb_v1_SearchRequest_columns_tag)
-            ok = omen_wire_enter(&stream, &field, &inner) &&
-                 omen_wire_leave(&stream, &inner, read_columns(&inner, &reader));
-        else
-            ok = omen_wire_skip(&stream, &field);
+        ok = field.tag == omendb_v1_SearchRequest_queries_tag
+                 ? omen_wire_enter(&stream, &field, &inner) &&
+                       omen_wire_leave(&stream, &inner, read_query(&inner, &reader))
+                 : omen_wire_skip(&stream, &field);
     }
-    if (!ok || field.broken) fault_broken(fault, &stream, total);
+    if (!ok || field.broken) omen_decode_fault_broken(fault, &stream, total, MESSAGE);
+    /* Columns come after the queries, wherever they stand. */
+    while (ok && reader.index < request->count && omen_wire_next(columns, &field)) {
+        pb_istream_t inner;
+
+        ok = field.tag == omendb_v1_SearchRequest_columns_tag
+                 ? omen_wire_enter(columns, &field, &inner) &&
+                       omen_wire_leave(columns, &inner, read_columns(&inner, &reader))
+                 : omen_wire_skip(columns, &field);
+    }
+    if (!ok || field.broken) omen_decode_fault_broken(fault, columns, total, MESSAGE);
     return fault->code;
 }
 
+/* A query's options are those of the request, or its own as a whole. */
 static bool read_query(pb_istream_t *stream, struct queries_reader *reader)
 {
-    struct omen_wire_vector vector = {.dim = reader->dim};
+    const struct omen_search_rows *out = reader->out;
+    struct omen_wire_vector vector = {.dim = out->dim};
+    struct omen_query_options *options = &out->each[reader->index];
+    struct omen_query_options own = {0};
     struct omen_field field;
+    bool has_own = false;
     bool ok = true;
 
-    vector.row = reader->rows + (size_t)reader->index * reader->dim;
+    vector.row = out->rows + (size_t)reader->index * out->dim;
     while (ok && omen_wire_next(stream, &field)) {
         pb_istream_t inner;
 
-        if (field.tag == omendb_v1_Query_vector_tag)
+        if (field.tag == omendb_v1_Query_vector_tag) {
             ok = omen_wire_enter(stream, &field, &inner) &&
                  omen_wire_leave(stream, &inner, omen_wire_vector_read(&inner, &vector));
-        else
+        } else if (field.tag == omendb_v1_Query_options_tag) {
+            has_own = true;
+            ok = omen_wire_enter(stream, &field, &inner) &&
+                 omen_wire_leave(stream, &inner, read_options(&inner, &own));
+        } else {
             ok = omen_wire_skip(stream, &field);
+        }
     }
     if (!ok || field.broken) return false;
-    if (vector.components != reader->dim) {
-        (void)omen_fault_query_dimension(reader->fault, reader->index, vector.components,
-                                         reader->dim);
-        return false;
-    }
+    *options = has_own ? own : reader->request->options;
+    omen_query_options_set_given(options, vector.components, out->dim);
     reader->index++;
     return true;
+}
+
+void omen_query_options_set_given(struct omen_query_options *options, uint64_t components,
+                                  uint32_t dim)
+{
+    if (components == dim) return;
+    options->refusal = OMEN_REFUSED_DIMENSION;
+    options->detail = components > UINT32_MAX ? UINT32_MAX : (uint32_t)components;
 }
 
 /* Like read_query() for a block of rows, whose length the first walk has found to be whole. */
 static bool read_columns(pb_istream_t *stream, struct queries_reader *reader)
 {
-    pb_byte_t *at = (pb_byte_t *)(reader->rows + (size_t)reader->index * reader->dim);
-    pb_istream_t again = *stream;
-    struct omen_cursor start = *(struct omen_cursor *)stream->state;
+    const struct omen_search_rows *out = reader->out;
+    struct omen_wire_mark mark = omen_wire_mark(stream);
+    pb_istream_t *again = omen_wire_again(&mark);
+    pb_byte_t *at = (pb_byte_t *)(out->rows + (size_t)reader->index * out->dim);
     struct omen_field field;
     uint32_t dim = 0;
     size_t bytes = 0;
@@ -259,22 +266,20 @@ static bool read_columns(pb_istream_t *stream, struct queries_reader *reader)
         ok = field.tag == omendb_v1_QueryColumns_dim_tag ? omen_wire_uint32(stream, &field, &dim)
                                                          : omen_wire_skip(stream, &field);
     if (!ok || field.broken) return false;
-    again.state = &start;
-    while (ok && omen_wire_next(&again, &field)) {
+    while (ok && omen_wire_next(again, &field)) {
         if (field.tag != omendb_v1_QueryColumns_vectors_f32_le_tag) {
-            ok = omen_wire_skip(&again, &field);
+            ok = omen_wire_skip(again, &field);
             continue;
         }
-        if (dim != reader->dim) {
-            (void)omen_fault_set(reader->fault, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH",
-                                 "columns.dim",
-                                 "columns.dim is %u (from query %u on), the collection has %u", dim,
-                                 reader->index, reader->dim);
-            return false;
-        }
-        ok = omen_wire_bytes(&again, &field, at + bytes, SIZE_MAX, &length);
+        ok = omen_wire_bytes(again, &field, at + (dim == out->dim ? bytes : 0),
+                             dim == out->dim ? SIZE_MAX : 0, &length);
         bytes += length;
     }
-    reader->index += (uint32_t)(bytes / (reader->dim * sizeof(float)));
+    for (size_t i = 0; bytes > 0 && i < bytes / (dim * sizeof(float)); i++) {
+        struct omen_query_options *options = &out->each[reader->index++];
+
+        *options = reader->request->options;
+        omen_query_options_set_given(options, dim, out->dim);
+    }
     return ok;
 }

@@ -1,7 +1,6 @@
 /* fault.c - see fault.h. */
 #include "service/fault.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -32,15 +31,29 @@ omen_code omen_fault_no_config(struct omen_fault *fault)
                           OMEN_DIM_MAX);
 }
 
-omen_code omen_fault_query_dimension(struct omen_fault *fault, uint32_t index, uint64_t components,
-                                     uint32_t dim)
+omen_code omen_fault_token(struct omen_fault *fault, const char *field, size_t bytes)
 {
-    char name[OMEN_FIELD_MAX];
+    return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_TOKEN", field,
+                          "%s has %zu bytes, it must have %u, as a token of the server has", field,
+                          bytes, OMEN_INCARNATION_BYTES);
+}
 
-    (void)snprintf(name, sizeof name, "queries[%u].vector", index);
-    return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "DIMENSION_MISMATCH", name,
-                          "%s has %" PRIu64 " components, the collection has %u", name, components,
-                          dim);
+omen_code omen_fault_incarnation(struct omen_fault *fault, const char *field, const char *name)
+{
+    return omen_fault_set(fault, OMEN_FAILED_PRECONDITION, "INCARNATION_CHANGED", field,
+                          "%s is not that of collection %.128s: it was deleted and made anew since",
+                          field, name);
+}
+
+omen_code omen_fault_id(struct omen_fault *fault, const char *field, enum omen_refusal refusal,
+                        uint32_t detail)
+{
+    if (refusal == OMEN_REFUSED_KEY_LENGTH)
+        return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_ID", field,
+                              "%s is a key of %u bytes, it must have 1 to %u", field, detail,
+                              OMEN_KEY_BYTES_MAX);
+    return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_ID", field,
+                          "%s is missing: it must be a number or a key", field);
 }
 
 const char *omen_fault_reason(const struct omen_fault *fault)
@@ -62,11 +75,12 @@ const char *omen_code_name(omen_code code)
 
 /* ---- texts that clients can read ----------------------------------------------------------- */
 
-/* The length of the character that starts at `text`, 0 if there is no valid one. Overlong forms,
+/* Overlong forms,
  * surrogates and what lies beyond U+10FFFF are not told apart from characters by the lead byte
  * alone, so the second byte's range is checked too. */
-static size_t character_bytes(const unsigned char *text)
+size_t omen_utf8_bytes(const char *string)
 {
+    const unsigned char *text = (const unsigned char *)string;
     unsigned char lead = text[0];
     unsigned char low = 0x80;
     unsigned char high = 0xbf;
@@ -84,11 +98,10 @@ static size_t character_bytes(const unsigned char *text)
     return length;
 }
 
-/* Puts '?' in the place of every byte that belongs to no character. */
-static void make_utf8(char *text)
+void omen_make_utf8(char *text)
 {
     while (*text != '\0') {
-        size_t length = character_bytes((const unsigned char *)text);
+        size_t length = omen_utf8_bytes(text);
 
         if (length == 0) *text = '?';
         text += length == 0 ? 1 : length;
@@ -97,6 +110,6 @@ static void make_utf8(char *text)
 
 void omen_fault_make_utf8(struct omen_fault *fault)
 {
-    make_utf8(fault->error.message);
-    make_utf8(fault->field);
+    omen_make_utf8(fault->error.message);
+    omen_make_utf8(fault->field);
 }

@@ -2,6 +2,8 @@
 #ifndef OMEN_FAULT_H
 #define OMEN_FAULT_H
 
+#include <stddef.h>
+
 #include "engine/engine.h"
 
 #define OMEN_FIELD_MAX 64
@@ -22,12 +24,21 @@ omen_code omen_fault_set(struct omen_fault *fault, omen_code code, const char *r
 /* The sentences that both front ends say. */
 omen_code omen_fault_draining(struct omen_fault *fault);
 omen_code omen_fault_no_config(struct omen_fault *fault);
-/* Query `index` has so many components, and the collection `dim`. */
-omen_code omen_fault_query_dimension(struct omen_fault *fault, uint32_t index, uint64_t components,
-                                     uint32_t dim);
+/* `field` is a token's incarnation of so many bytes. */
+omen_code omen_fault_token(struct omen_fault *fault, const char *field, size_t bytes);
+/* `field` is the incarnation of another life of this collection. */
+omen_code omen_fault_incarnation(struct omen_fault *fault, const char *field, const char *name);
+/* `field` is no id. */
+omen_code omen_fault_id(struct omen_fault *fault, const char *field, enum omen_refusal refusal,
+                        uint32_t detail);
 
-/* Puts '?' in the place of every byte of sentence and field that belongs to no character: they may
- * hold bytes that a client sent, or be cut off inside a character. */
+/* The length of the character that `string` starts with, 0 if there is no valid one. */
+size_t omen_utf8_bytes(const char *string);
+
+/* Puts '?' in the place of every byte that belongs to no character: sentences may hold bytes that a
+ * client sent, or be cut off inside a character. */
+void omen_make_utf8(char *text);
+/* The same for sentence and field. */
 void omen_fault_make_utf8(struct omen_fault *fault);
 
 /* The ErrorInfo reason: the fault's own, or the code's name where it has none. */

@@ -1,8 +1,9 @@
 /* health.c - grpc.health.v1.Health: Check and Watch.
  *
- * Known names: "" and the two services, which are served together, and "liveness", which is served
- * for as long as the poller turns. A Watch remembers the status that it told last; a change while a
- * message is in flight is told when that is delivered, so a watcher that never reads costs nothing.
+ * Known names: "", the two services and what reads and writes points, which are served together,
+ * and "liveness", which is served for as long as the poller turns. A Watch remembers the status
+ * that it told last; a change while a message is in flight is told when that is delivered, so a
+ * watcher that never reads costs nothing.
  */
 #include "service/health.h"
 
@@ -47,8 +48,9 @@ struct omen_health {
 
 static enum health_subject subject_named(const char *name)
 {
-    static const char *const served[] = {"", "omendb.v1.VectorService",
-                                         "omendb.v1.CollectionService"};
+    static const char *const served[] = {
+        "", "omendb.v1.VectorService", "omendb.v1.VectorService/read",
+        "omendb.v1.VectorService/write", "omendb.v1.CollectionService"};
 
     for (size_t i = 0; i < sizeof served / sizeof *served; i++)
         if (strcmp(name, served[i]) == 0) return SUBJECT_SERVER;

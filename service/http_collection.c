@@ -98,3 +98,16 @@ void omen_http_delete_collection(const struct omen_http_task *task)
     if (fault.code == OMEN_OK) omen_text_add(&text, "{}\n");
     reply(task, &fault, &text);
 }
+
+void omen_http_validate_collection(const struct omen_http_task *task)
+{
+    struct omen_validation validation;
+    struct omen_fault fault = {0};
+    struct omen_text text = {0};
+    omen_engine *engine = omen_service_engine(task->service, &fault);
+
+    if (engine != NULL)
+        fault.code = omen_collection_check(engine, task->name, &validation, &fault.error);
+    if (fault.code == OMEN_OK) omen_json_write_validation(&text, &validation);
+    reply(task, &fault, &text);
+}

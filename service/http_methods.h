@@ -30,8 +30,12 @@ omen_http_handler omen_http_create_collection; /* http_collection.c */
 omen_http_handler omen_http_list_collections;
 omen_http_handler omen_http_get_collection;
 omen_http_handler omen_http_delete_collection;
+omen_http_handler omen_http_validate_collection;
 omen_http_handler omen_http_search; /* http_search.c */
-omen_http_handler omen_http_insert; /* http_insert.c */
+omen_http_handler omen_http_insert; /* http_write.c */
+omen_http_handler omen_http_upsert;
+omen_http_handler omen_http_delete;
+omen_http_handler omen_http_get; /* http_get.c */
 
 /* ---- answers (http_routes.c) -------------------------------------------------------------- */
 

@@ -45,6 +45,10 @@ static const struct route routes[] = {
     {"DELETE", "/v1/collections/*", omen_http_delete_collection, true},
     {"POST", "/v1/collections/*/search", omen_http_search, true},
     {"POST", "/v1/collections/*/insert", omen_http_insert, true},
+    {"POST", "/v1/collections/*/upsert", omen_http_upsert, true},
+    {"POST", "/v1/collections/*/delete", omen_http_delete, true},
+    {"POST", "/v1/collections/*/get", omen_http_get, true},
+    {"POST", "/v1/collections/*/validate", omen_http_validate_collection, true},
 };
 #define ROUTE_COUNT (sizeof routes / sizeof *routes)
 
@@ -169,7 +173,8 @@ static void answer_metrics(const struct omen_http_task *task)
         omen_http_reply_fault(task->call, &fault);
         return;
     }
-    omen_metrics_write(omen_service_metrics(task->service), infos, count, &text);
+    struct omen_metrics_levels levels = omen_service_levels(task->service);
+    omen_metrics_write(omen_service_metrics(task->service), &levels, infos, count, &text);
     omen_collection_list_free(infos);
     reply_text(task->call, 200, METRICS_TYPE, &text);
 }

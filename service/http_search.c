@@ -1,11 +1,15 @@
 /* http_search.c - POST /v1/collections/NAME/search: parsed on a worker, searched for by the engine,
  * written on a worker again, so that neither the listener nor a search thread spends time on JSON.
+ *
+ * Nobody tells when a client of this port goes away while it waits; a search that nobody wants any
+ * more ends at search_seconds_max.
  */
 #include "service/http_methods.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "service/clock.h"
 #include "service/decode_json.h"
 #include "service/metrics.h"
 #include "service/reply_json.h"
@@ -37,7 +41,7 @@ static void answer(void *user)
         omen_http_reply_fault(state->call, &fault);
     } else {
         omen_metrics_count_search(omen_service_metrics(state->service), search);
-        omen_json_write_search(&text, search);
+        omen_json_write_search(&text, search, state->run.incarnation);
         omen_http_reply_json(state->call, &text);
     }
     destroy(state);
@@ -67,10 +71,10 @@ static omen_code read_request(struct http_search *state, const struct omen_http_
     (void)snprintf(wanted.collection, sizeof wanted.collection, "%s", task->name);
     fault->code = omen_json_read_search(json, &wanted, fault);
     if (fault->code == OMEN_OK)
-        fault->code = omen_search_run_init(&state->run, engine, &wanted, fault);
+        fault->code = omen_search_run_init(&state->run, engine, &wanted,
+                                           omen_service_requests(task->service), fault);
     if (fault->code == OMEN_OK)
-        fault->code = omen_json_read_queries(json, omen_collection_dim(state->run.collection),
-                                             state->run.queries, fault);
+        fault->code = omen_json_read_queries(json, &wanted, &state->run.rows, fault);
     omen_json_destroy(json);
     return fault->code;
 }
@@ -88,7 +92,9 @@ void omen_http_search(const struct omen_http_task *task)
         state->service = task->service;
         fault.code = read_request(state, task, &fault);
         if (fault.code == OMEN_OK)
-            fault.code = omen_search_run_submit(&state->run, search_done, state, &fault);
+            fault.code = omen_search_run_submit(
+                &state->run, omen_clock_ns() + omen_service_search_ns_max(task->service),
+                search_done, state, &fault);
     }
     if (fault.code == OMEN_OK) return; /* search_done() has the state, or has freed it already */
     omen_http_reply_fault(task->call, &fault);

@@ -19,21 +19,23 @@
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MESSAGE_BYTES_MAX                                                                          \
-    (16 << 20)                      /* above our own limits, so that clients meet our sentences    \
-                                     */
-#define CONCURRENT_STREAMS_MAX  100 /* of one connection */
-#define KEEPALIVE_MS            60000
-#define KEEPALIVE_TIMEOUT_MS    20000
-#define CLIENT_PING_MS_MIN      10000 /* clients may ping as often as this */
-#define CONNECTION_AGE_GRACE_MS 120000
-#define ARGS_MAX                12
+#include "service/clock.h"
+
+/* Above our own limits, so that clients meet our sentences. */
+#define MESSAGE_BYTES_MAX  (16 << 20)
+#define METADATA_BYTES_MAX (16 << 10)
+/* What a stream may send ahead of being read. gRPC would measure its connection and let each send
+ * megabytes, which is memory that no budget of ours counts. */
+#define LOOKAHEAD_BYTES      (512 << 10)
+#define ARGS_MAX             20
+#define DEADLINE_SECONDS_MAX UINT64_C(1000000000) /* further away is never */
 
 /* An omen_code is a grpc_status_code: the mapping is a cast. */
 _Static_assert((int)OMEN_OK == (int)GRPC_STATUS_OK, "code");
@@ -84,6 +86,7 @@ struct omen_call {
     /* The poller, from tags; `received` and `was_cancelled` are written by the core before. */
     grpc_byte_buffer *received;
     int was_cancelled;
+    bool started;     /* the method knows of the call */
     bool closed_told; /* the method may have freed what the call points to */
 
     struct tag accept_tag;
@@ -109,8 +112,9 @@ struct omen_listener {
     bool stopped;   /* the core has let go of every call and connection */
 };
 
-static grpc_server *create_server(const struct omen_listener_options *options);
-static omen_code bind_port(omen_listener *listener, omen_error *err);
+static grpc_server *create_server(const struct omen_config *config);
+static omen_code bind_port(omen_listener *listener, const struct omen_config *config,
+                           omen_error *err);
 static void arm(omen_listener *listener, const struct omen_method *method, void *registered);
 static void *poll_events(void *user);
 static void on_accept(omen_call *call, bool ok);
@@ -125,7 +129,7 @@ static void add_status(omen_call *call, grpc_op *op, omen_code code);
 static void end_call(omen_call *call, const grpc_op *ops, size_t count);
 static grpc_byte_buffer *payload_to_buffer(struct omen_payload payload);
 static void call_release(omen_call *call);
-static bool wait_stopped(omen_listener *listener, uint32_t milliseconds);
+static bool wait_stopped(omen_listener *listener, uint32_t grace_ms);
 
 /* ---- messages ----------------------------------------------------------------------------- */
 
@@ -159,6 +163,19 @@ void omen_message_destroy(omen_message *message)
 }
 
 /* ---- calls -------------------------------------------------------------------------------- */
+
+uint64_t omen_call_deadline_ns(const omen_call *call)
+{
+    gpr_timespec at = gpr_convert_clock_type(call->deadline, GPR_CLOCK_MONOTONIC);
+    gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
+
+    /* The core's monotonic clock need not be the system's: only the difference is taken. */
+    if (gpr_time_cmp(at, gpr_inf_future(GPR_CLOCK_MONOTONIC)) >= 0) return UINT64_MAX;
+    if (gpr_time_cmp(at, now) <= 0) return omen_clock_ns();
+    gpr_timespec left = gpr_time_sub(at, now);
+    if ((uint64_t)left.tv_sec > DEADLINE_SECONDS_MAX) return UINT64_MAX;
+    return omen_clock_ns() + (uint64_t)left.tv_sec * OMEN_NS_PER_S + (uint64_t)left.tv_nsec;
+}
 
 void *omen_call_context(const omen_call *call)
 {
@@ -382,6 +399,7 @@ static void on_accept(omen_call *call, bool ok)
         call_release(call);
         return;
     }
+    call->started = true;
     call->method->start(call, request);
 }
 
@@ -390,10 +408,10 @@ static void on_closed(omen_call *call, bool ok)
     (void)ok;
     if (call->was_cancelled != 0)
         atomic_store_explicit(&call->cancelled, true, memory_order_relaxed);
-    if (call->method->stream) {
+    if (call->method->closed != NULL && call->started) {
         call->closed_told = true;
         call->method->closed(call);
-        call_release(call); /* the method's own reference */
+        if (call->method->stream) call_release(call); /* the method's own reference */
     }
     call_release(call);
 }
@@ -445,7 +463,7 @@ omen_code omen_listener_open(const struct omen_listener_options *options, omen_l
     (void)pthread_mutex_init(&listener->lock, NULL);
     (void)pthread_cond_init(&listener->changed, NULL);
     listener->queue = grpc_completion_queue_create_for_next(NULL);
-    listener->server = create_server(options);
+    listener->server = create_server(options->config);
     grpc_server_register_completion_queue(listener->server, listener->queue, NULL);
     for (size_t i = 0; i < options->method_count; i++)
         registered[i] = grpc_server_register_method(
@@ -453,7 +471,7 @@ omen_code omen_listener_open(const struct omen_listener_options *options, omen_l
             options->methods[i]->stream ? GRPC_SRM_PAYLOAD_NONE
                                         : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER,
             0);
-    code = bind_port(listener, err);
+    code = bind_port(listener, options->config, err);
     grpc_server_start(listener->server); /* also after a failure: only then can it be shut down */
     if (pthread_create(&listener->poller, NULL, poll_events, listener) != 0) abort();
     if (code != OMEN_OK) {
@@ -512,18 +530,11 @@ static void on_stopped(omen_call *call, bool ok)
     (void)pthread_mutex_unlock(&listener->lock);
 }
 
-static bool wait_stopped(omen_listener *listener, uint32_t milliseconds)
+static bool wait_stopped(omen_listener *listener, uint32_t grace_ms)
 {
-    struct timespec until;
+    struct timespec until = omen_clock_until(grace_ms);
     bool stopped;
 
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += milliseconds / 1000;
-    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
     (void)pthread_mutex_lock(&listener->lock);
     while (!listener->stopped &&
            pthread_cond_timedwait(&listener->changed, &listener->lock, &until) == 0)
@@ -533,48 +544,67 @@ static bool wait_stopped(omen_listener *listener, uint32_t milliseconds)
     return stopped;
 }
 
-static grpc_server *create_server(const struct omen_listener_options *options)
+/* The core takes 0 for "now" where our settings mean "never". */
+static int milliseconds(uint32_t seconds)
+{
+    return seconds == 0 ? INT_MAX : (int)seconds * 1000;
+}
+
+static grpc_server *create_server(const struct omen_config *config)
 {
     const struct {
         const char *name;
         int value;
     } settings[] = {
         {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, MESSAGE_BYTES_MAX},
-        {GRPC_ARG_MAX_CONCURRENT_STREAMS, CONCURRENT_STREAMS_MAX},
-        {GRPC_ARG_KEEPALIVE_TIME_MS, KEEPALIVE_MS},
-        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS},
+        {GRPC_ARG_MAX_METADATA_SIZE, METADATA_BYTES_MAX},
+        {GRPC_ARG_HTTP2_BDP_PROBE, 0},
+        {GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, LOOKAHEAD_BYTES},
+        {GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)config->max_streams_per_connection},
+        {GRPC_ARG_KEEPALIVE_TIME_MS, milliseconds(config->keepalive_seconds)},
+        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, milliseconds(config->keepalive_timeout_seconds)},
         {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
-        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, CLIENT_PING_MS_MIN},
+        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+         (int)config->client_ping_seconds_min * 1000},
+        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, milliseconds(config->max_connection_idle_seconds)},
+        {GRPC_ARG_MAX_CONNECTION_AGE_MS, milliseconds(config->max_connection_age_seconds)},
+        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+         milliseconds(config->max_connection_age_grace_seconds)},
         /* Otherwise two servers share a port without a word, and clients meet either. */
         {GRPC_ARG_ALLOW_REUSEPORT, 0},
-        /* These two stay last: they are left out without a limit on the age. */
-        {GRPC_ARG_MAX_CONNECTION_AGE_MS, (int)options->max_connection_age_seconds * 1000},
-        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, CONNECTION_AGE_GRACE_MS},
     };
     size_t count = sizeof settings / sizeof *settings;
+    grpc_resource_quota *quota = grpc_resource_quota_create("omendb");
     grpc_arg args[ARGS_MAX];
 
-    _Static_assert(sizeof settings / sizeof *settings <= ARGS_MAX, "room for every setting");
-    if (options->max_connection_age_seconds == 0) count -= 2;
+    _Static_assert(sizeof settings / sizeof *settings < ARGS_MAX, "room for every setting");
     for (size_t i = 0; i < count; i++) {
         args[i].type = GRPC_ARG_INTEGER;
         args[i].key = (char *)(uintptr_t)settings[i].name; /* the core only reads it */
         args[i].value.integer = settings[i].value;
     }
+    grpc_resource_quota_resize(quota, (size_t)config->grpc_memory_mib << 20);
+    args[count].type = GRPC_ARG_POINTER;
+    args[count].key = (char *)(uintptr_t)GRPC_ARG_RESOURCE_QUOTA;
+    args[count].value.pointer.p = quota;
+    args[count++].value.pointer.vtable = grpc_resource_quota_arg_vtable();
     grpc_channel_args list = {count, args};
+    grpc_server *server = grpc_server_create(&list, NULL);
 
-    return grpc_server_create(&list, NULL);
+    grpc_resource_quota_unref(quota);
+    return server;
 }
 
-static omen_code bind_port(omen_listener *listener, omen_error *err)
+static omen_code bind_port(omen_listener *listener, const struct omen_config *config,
+                           omen_error *err)
 {
-    const char *host = listener->options.host;
+    const char *host = config->grpc_host;
     bool bare_ipv6 = strchr(host, ':') != NULL && host[0] != '[';
     grpc_server_credentials *plain = grpc_insecure_server_credentials_create();
-    char address[300];
+    char address[OMEN_CONFIG_TEXT_BYTES + 16];
 
     (void)snprintf(address, sizeof address, bare_ipv6 ? "[%s]:%u" : "%s:%u", host,
-                   (unsigned)listener->options.port);
+                   (unsigned)config->grpc_port);
     int port = grpc_server_add_http2_port(listener->server, address, plain);
     grpc_server_credentials_release(plain);
     if (port == 0)

@@ -5,9 +5,10 @@
  * may be started from any thread.
  *
  * A unary call arrives with its request, and is answered once: omen_call_reply() or
- * omen_call_finish(). A stream call is read and written message by message, one read and one write
- * at a time; not asking for the next message is the back-pressure. It ends with `closed`, always,
- * whoever ended it, and after that nothing may be done with the call.
+ * omen_call_finish(). After that nothing may be done with the call. A stream call is read and
+ * written message by message, one read and one write at a time; not asking for the next message is
+ * the back-pressure. It ends with `closed`, always, whoever ended it, and after that nothing may be
+ * done with the call.
  */
 #ifndef OMEN_LISTENER_H
 #define OMEN_LISTENER_H
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "service/config.h"
 
 typedef struct omen_listener omen_listener;
 typedef struct omen_call omen_call;
@@ -48,6 +50,10 @@ struct omen_method {
     /* Stream only. */
     void (*message)(omen_call *call, omen_message *message); /* Takes; NULL: no more will come */
     void (*written)(omen_call *call, bool delivered);
+
+    /* The last event of a call, after `start`. A unary method may do without it; one that has it
+     * hears there that nobody waits any more, perhaps before it has answered. It answers in any
+     * case. */
     void (*closed)(omen_call *call);
 };
 
@@ -58,6 +64,10 @@ void omen_call_set_user(omen_call *call, void *user);
 /* Nobody waits for the answer any more: cancelled, past its deadline, or disconnected. Any thread.
  */
 bool omen_call_cancelled(const omen_call *call);
+
+/* When the client stops waiting, in nanoseconds of CLOCK_MONOTONIC; UINT64_MAX: never. Of a method
+ * that is served by its path. */
+uint64_t omen_call_deadline_ns(const omen_call *call);
 
 /* ---- stream calls; any thread, until `closed` ---------------------------------------------- */
 
@@ -76,9 +86,8 @@ void omen_call_finish(omen_call *call, omen_code code, const char *message,
 /* ---- listener ----------------------------------------------------------------------------- */
 
 struct omen_listener_options {
-    const char *host;                         /* a name or an address of this machine */
-    uint16_t port;                            /* 0: any free one */
-    uint32_t max_connection_age_seconds;      /* 0: connections live as long as they like */
+    const struct omen_config *config;         /* where to listen, and the limits of connections;
+                                                 borrowed until omen_listener_open() returns */
     const struct omen_method *const *methods; /* borrowed until omen_listener_close() returns */
     size_t method_count;
     const struct omen_method *unknown; /* serves every other path, as a stream */

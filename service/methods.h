@@ -4,12 +4,16 @@
 
 #include "service/listener.h"
 
-extern const struct omen_method omen_method_insert;            /* methods_insert.c */
+extern const struct omen_method omen_method_insert; /* methods_insert.c */
+extern const struct omen_method omen_method_upsert; /* methods_write.c */
+extern const struct omen_method omen_method_delete;
+extern const struct omen_method omen_method_get;               /* methods_get.c */
 extern const struct omen_method omen_method_search;            /* methods_search.c */
 extern const struct omen_method omen_method_create_collection; /* methods_collection.c */
 extern const struct omen_method omen_method_get_collection;
 extern const struct omen_method omen_method_list_collections;
 extern const struct omen_method omen_method_delete_collection;
+extern const struct omen_method omen_method_validate_collection;
 extern const struct omen_method omen_method_health_check; /* health.c */
 extern const struct omen_method omen_method_health_watch;
 extern const struct omen_method omen_method_reflection; /* reflection.c */
@@ -26,12 +30,9 @@ OMEN_CHECKED omen_code omen_collection_look_up(omen_engine *engine, const char *
                                                char *graph_hash, struct omen_collection_info *info,
                                                omen_error *err);
 
-/* ---- the open insert streams of a server (methods_insert.c) -------------------------------- */
-
-struct omen_inserts *omen_inserts_create(void); /* NULL without memory */
-void omen_inserts_destroy(struct omen_inserts *inserts);
-
-/* Refuses new streams, lets the open ones flush, and waits for their end, at most so long. */
-void omen_inserts_drain(struct omen_inserts *inserts, uint32_t milliseconds);
+/* Checks a collection's invariants. Threads: the workers. Fails: OMEN_NOT_FOUND, and those of
+ * omen_collection_validate(). */
+OMEN_CHECKED omen_code omen_collection_check(omen_engine *engine, const char *name,
+                                             struct omen_validation *out, omen_error *err);
 
 #endif

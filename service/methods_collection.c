@@ -149,7 +149,7 @@ const struct omen_method omen_method_list_collections = {
 static omen_code drop(omen_engine *engine, const omen_message *request, struct omen_payload *reply,
                       struct omen_fault *fault)
 {
-    struct omen_delete_request delete_request;
+    struct omen_name_request delete_request;
 
     if (omen_decode_delete(request, &delete_request, fault) != OMEN_OK) return fault->code;
     omen_code code = omen_collection_delete(engine, delete_request.name, &fault->error);
@@ -164,3 +164,38 @@ static void start_delete(omen_call *call, omen_message *request)
 
 const struct omen_method omen_method_delete_collection = {
     .path = "/omendb.v1.CollectionService/DeleteCollection", .start = start_delete};
+
+/* ---- ValidateCollection ------------------------------------------------------------------- */
+
+omen_code omen_collection_check(omen_engine *engine, const char *name, struct omen_validation *out,
+                                omen_error *err)
+{
+    omen_collection *collection = NULL;
+    omen_code code = omen_collection_acquire(engine, name, &collection, err);
+
+    if (code != OMEN_OK) return code;
+    code = omen_collection_validate(collection, out, err);
+    omen_collection_release(collection);
+    return code;
+}
+
+static omen_code validate(omen_engine *engine, const omen_message *request,
+                          struct omen_payload *reply, struct omen_fault *fault)
+{
+    struct omen_name_request validate_request;
+    struct omen_validation validation;
+
+    if (omen_decode_validate(request, &validate_request, fault) != OMEN_OK) return fault->code;
+    omen_code code =
+        omen_collection_check(engine, validate_request.name, &validation, &fault->error);
+    if (code == OMEN_OK) *reply = omen_reply_validation(&validation);
+    return code;
+}
+
+static void start_validate(omen_call *call, omen_message *request)
+{
+    hand_over(call, request, validate);
+}
+
+const struct omen_method omen_method_validate_collection = {
+    .path = "/omendb.v1.CollectionService/ValidateCollection", .start = start_validate};

@@ -23,6 +23,9 @@ static const struct gauge gauges[] = {
     {"memory_bytes", "Memory of graph, codes and tables, without the original vectors.",
      AT(memory_bytes)},
     {"log_bytes", "Bytes of the log on disk.", AT(log_bytes)},
+    {"slots", "Places in use: points, and deleted ones whose place is not free yet.", AT(slots)},
+    {"slots_max", "The most places there were.", AT(slots_max)},
+    {"checkpoint_position", "Last checkpoint record that was applied.", AT(checkpoint_position)},
 };
 
 static void add(_Atomic uint64_t *counter, uint64_t value)
@@ -35,10 +38,35 @@ static uint64_t read_counter(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-void omen_metrics_count_chunk(struct omen_metrics *metrics, uint32_t points)
+void omen_metrics_count_chunk(struct omen_metrics *metrics, uint32_t points, uint32_t deletes)
 {
     add(&metrics->insert_chunks, 1);
     add(&metrics->insert_points, points);
+    add(&metrics->insert_deletes, deletes);
+}
+
+void omen_metrics_count_drain(struct omen_metrics *metrics)
+{
+    add(&metrics->insert_drains, 1);
+}
+
+void omen_metrics_count_write(struct omen_metrics *metrics, bool deletes, uint32_t points,
+                              size_t errors)
+{
+    add(deletes ? &metrics->deletes : &metrics->upserts, 1);
+    add(deletes ? &metrics->delete_points : &metrics->upsert_points, points);
+    add(&metrics->write_item_errors, errors);
+}
+
+void omen_metrics_count_get(struct omen_metrics *metrics, uint32_t points)
+{
+    add(&metrics->gets, 1);
+    add(&metrics->get_points, points);
+}
+
+void omen_metrics_count_abandoned(struct omen_metrics *metrics)
+{
+    add(&metrics->searches_abandoned, 1);
 }
 
 void omen_metrics_count_item_errors(struct omen_metrics *metrics, size_t count)
@@ -64,6 +92,8 @@ void omen_metrics_count_search(struct omen_metrics *metrics, const struct omen_s
         bucket++;
     add(&metrics->search_buckets[bucket], 1);
     add(&metrics->search_queries, search->count);
+    for (uint32_t i = 0; i < search->count; i++)
+        if (search->results[i].refusal != 0) add(&metrics->search_query_errors, 1);
     add(&metrics->search_duration_us, search->duration_us);
 }
 
@@ -74,11 +104,56 @@ static void write_head(struct omen_text *text, const char *name, const char *typ
     omen_text_add(text, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void write_one(struct omen_text *text, const char *name, const char *type, const char *help,
-                      const _Atomic uint64_t *counter)
+static void write_level(struct omen_text *text, const char *name, const char *help, uint64_t value)
 {
-    write_head(text, name, type, help);
-    omen_text_add(text, "%s %" PRIu64 "\n", name, read_counter(counter));
+    write_head(text, name, "gauge", help);
+    omen_text_add(text, "%s %" PRIu64 "\n", name, value);
+}
+
+/* Every counter of the page, in its order. */
+static const struct counter {
+    const char *name;
+    const char *help;
+    size_t offset; /* of its field in struct omen_metrics */
+} counters[] = {
+#define COUNTER(name, field, help)                                                                 \
+    {                                                                                              \
+        name, help, offsetof(struct omen_metrics, field)                                           \
+    }
+    COUNTER("omendb_insert_chunks_total", insert_chunks, "Chunks that were taken in."),
+    COUNTER("omendb_insert_points_total", insert_points,
+            "Points of these chunks, refused ones included."),
+    COUNTER("omendb_insert_deletes_total", insert_deletes, "Deletes of these chunks."),
+    COUNTER("omendb_insert_item_errors_total", insert_item_errors,
+            "Refused points of insert streams that were told to clients."),
+    COUNTER("omendb_insert_drains_total", insert_drains,
+            "Insert streams that the server asked to go."),
+    COUNTER("omendb_upsert_requests_total", upserts, "Writes without a stream that are done."),
+    COUNTER("omendb_upsert_points_total", upsert_points,
+            "Points of these writes, refused ones included."),
+    COUNTER("omendb_delete_requests_total", deletes, "Deletes without a stream that are done."),
+    COUNTER("omendb_delete_points_total", delete_points, "Ids of these deletes."),
+    COUNTER("omendb_write_item_errors_total", write_item_errors,
+            "Refused points and ids of writes and deletes without a stream."),
+    COUNTER("omendb_get_requests_total", gets, "Look-ups that were answered."),
+    COUNTER("omendb_get_points_total", get_points, "Ids of these look-ups."),
+    COUNTER("omendb_search_queries_total", search_queries, "Queries that were answered."),
+    COUNTER("omendb_search_query_errors_total", search_query_errors,
+            "Queries of these that were refused."),
+    COUNTER("omendb_searches_abandoned_total", searches_abandoned,
+            "Searches that were cancelled or met their deadline."),
+#undef COUNTER
+};
+
+static void write_counters(struct omen_text *text, const struct omen_metrics *metrics)
+{
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
+        const char *at = (const char *)metrics + counters[i].offset;
+
+        write_head(text, counters[i].name, "counter", counters[i].help);
+        omen_text_add(text, "%s %" PRIu64 "\n", counters[i].name,
+                      read_counter((const _Atomic uint64_t *)(const void *)at));
+    }
 }
 
 /* The count is the sum of the buckets that were read, so the page never contradicts itself. */
@@ -101,6 +176,11 @@ static void write_search_duration(struct omen_text *text, const struct omen_metr
     omen_text_add(text, "%s_count %" PRIu64 "\n", name, count);
 }
 
+static uint64_t dead_slots(const struct omen_collection_info *info)
+{
+    return info->slots > info->points ? info->slots - info->points : 0;
+}
+
 /* A collection's name is [A-Za-z0-9_-], so a label needs no escaping. */
 static void write_collections(struct omen_text *text, const struct omen_collection_info *infos,
                               size_t count)
@@ -117,24 +197,34 @@ static void write_collections(struct omen_text *text, const struct omen_collecti
                           gauge->name, infos[i].name, *(const uint64_t *)(const void *)at);
         }
     }
+    write_head(text, "omendb_collection_dead_slots", "gauge",
+               "Places of deleted points that are not free yet.");
+    for (size_t i = 0; i < count; i++)
+        omen_text_add(text, "omendb_collection_dead_slots{collection=\"%s\"} %" PRIu64 "\n",
+                      infos[i].name, dead_slots(&infos[i]));
 }
 
 void omen_metrics_write(const struct omen_metrics *metrics,
+                        const struct omen_metrics_levels *levels,
                         const struct omen_collection_info *infos, size_t count,
                         struct omen_text *text)
 {
     write_head(text, "omendb_build_info", "gauge", "Which build this is; always 1.");
     omen_text_add(text, "omendb_build_info{version=\"%s\"} 1\n", OMEN_VERSION);
-    write_one(text, "omendb_insert_chunks_total", "counter", "Chunks that were taken in.",
-              &metrics->insert_chunks);
-    write_one(text, "omendb_insert_points_total", "counter",
-              "Points of these chunks, refused ones included.", &metrics->insert_points);
-    write_one(text, "omendb_insert_item_errors_total", "counter",
-              "Refused points that were told to clients.", &metrics->insert_item_errors);
-    write_one(text, "omendb_insert_streams_open", "gauge", "Insert streams that are open.",
-              &metrics->insert_streams_open);
-    write_one(text, "omendb_search_queries_total", "counter", "Queries that were answered.",
-              &metrics->search_queries);
+    write_level(text, "omendb_serving", "1 while serving, 0 while loading or draining.",
+                levels->serving);
+    write_level(text, "omendb_ingest_bytes",
+                "Points of insert streams that were taken and are not searchable yet.",
+                levels->ingest_bytes);
+    write_level(text, "omendb_ingest_bytes_max", "The most of them; beyond, clients wait.",
+                levels->ingest_bytes_max);
+    write_level(text, "omendb_request_bytes", "Memory of other calls that are worked on.",
+                levels->request_bytes);
+    write_level(text, "omendb_request_bytes_max", "The most of it; beyond, calls are refused.",
+                levels->request_bytes_max);
+    write_level(text, "omendb_insert_streams_open", "Insert streams that are open.",
+                read_counter(&metrics->insert_streams_open));
+    write_counters(text, metrics);
     write_search_duration(text, metrics);
     write_collections(text, infos, count);
 }

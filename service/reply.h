@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "service/decode.h"
 #include "service/fault.h"
 #include "service/listener.h"
 
@@ -27,6 +28,7 @@ void omen_reply_payload(omen_call *call, struct omen_payload payload);
 struct omen_opened {
     struct omen_stream_state state;
     struct omen_collection_info info;
+    uint32_t credit_bytes;
 };
 struct omen_payload omen_reply_opened(const struct omen_opened *opened);
 
@@ -36,15 +38,49 @@ struct omen_ack {
     uint64_t searchable_seq;
     uint64_t errors_complete_seq;
     uint64_t log_position;
+    uint32_t credit_bytes;
     const struct omen_item_error *errors;
     size_t error_count;
     uint32_t dim; /* of the collection, for the errors' sentences */
 };
 struct omen_payload omen_reply_ack(const struct omen_ack *ack);
 
+/* The API's numbers. */
+enum omen_drain_reason { OMEN_DRAIN_SHUTDOWN = 1, OMEN_DRAIN_MAX_AGE = 2 };
+struct omen_drain {
+    enum omen_drain_reason reason;
+    uint64_t received_seq;
+    uint32_t retry_after_ms;
+};
+struct omen_payload omen_reply_drain(const struct omen_drain *drain);
+
+/* ---- Upsert, Delete, Get ------------------------------------------------------------------ */
+
+struct omen_written {
+    const uint8_t *incarnation;
+    uint64_t log_position;
+    const struct omen_item_error *errors;
+    size_t error_count;
+    uint32_t dim;
+};
+/* An UpsertResponse, and a DeleteResponse: they have the same fields. */
+struct omen_payload omen_reply_written(const struct omen_written *written);
+
+struct omen_points_got {
+    const uint8_t *incarnation;
+    uint64_t log_position;
+    const struct omen_given_id *ids; /* count of each */
+    const struct omen_got *points;
+    const float *vectors; /* dim a point; NULL: not wanted */
+    uint32_t count;
+    uint32_t dim;
+};
+struct omen_payload omen_reply_get(const struct omen_points_got *got);
+
 /* ---- Search ------------------------------------------------------------------------------- */
 
-struct omen_payload omen_reply_search(const struct omen_search *search, bool columns);
+struct omen_payload omen_reply_search(const struct omen_search *search, const uint8_t *incarnation,
+                                      bool columns);
 
 /* ---- collections -------------------------------------------------------------------------- */
 
@@ -55,6 +91,8 @@ enum omen_reply_form { OMEN_REPLY_CREATE, OMEN_REPLY_GET, OMEN_REPLY_LIST };
 struct omen_payload omen_reply_collections(enum omen_reply_form form,
                                            const struct omen_collection_info *infos, size_t count,
                                            const char *graph_hash);
+
+struct omen_payload omen_reply_validation(const struct omen_validation *validation);
 
 /* A message without fields. */
 struct omen_payload omen_reply_empty(void);

@@ -30,6 +30,7 @@ static void show(struct shown *shown, const struct omen_collection_info *info,
     shown->config.candidates = settings->candidates;
     shown->config.probes = settings->probes;
     shown->config.epoch_points = settings->epoch_points;
+    shown->config.checkpoint_bytes = settings->checkpoint_bytes;
     out->name = shown->info.name;
     out->incarnation.data = shown->info.incarnation;
     out->incarnation.len = sizeof shown->info.incarnation;
@@ -40,6 +41,10 @@ static void show(struct shown *shown, const struct omen_collection_info *info,
     out->epoch = info->epoch;
     out->memory_bytes = info->memory_bytes;
     out->log_bytes = info->log_bytes;
+    out->algorithm_version = info->algorithm_version;
+    out->slots = info->slots;
+    out->slots_max = info->slots_max;
+    out->checkpoint_position = info->checkpoint_position;
     out->kernels = shown->kernels;
     while (out->n_kernels < OMEN_KERNEL_NAMES_MAX && info->kernels[out->n_kernels] != NULL) {
         /* protobuf-c packs from char *, and never writes to it. */
@@ -92,6 +97,18 @@ done:
     free(list);
     free(shown);
     return payload;
+}
+
+struct omen_payload omen_reply_validation(const struct omen_validation *validation)
+{
+    Omendb__V1__ValidateCollectionResponse response =
+        OMENDB__V1__VALIDATE_COLLECTION_RESPONSE__INIT;
+
+    response.points = validation->points;
+    response.linked = validation->linked;
+    response.links = validation->links;
+    response.reached_by_links = validation->reached_by_links;
+    return pack(&response.base);
 }
 
 struct omen_payload omen_reply_empty(void)

@@ -8,7 +8,9 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
+#include "service/decode_json.h"
 #include "service/fault.h"
+#include "service/reply.h"
 #include "service/text.h"
 
 void omen_json_write_fault(struct omen_text *text, const struct omen_fault *fault);
@@ -17,17 +19,19 @@ void omen_json_write_fault(struct omen_text *text, const struct omen_fault *faul
 void omen_json_write_collection(struct omen_text *text, const struct omen_collection_info *info,
                                 const char *graph_hash);
 
-void omen_json_write_search(struct omen_text *text, const struct omen_search *search);
+void omen_json_write_validation(struct omen_text *text, const struct omen_validation *validation);
 
-struct omen_json_inserted {
-    uint32_t points; /* of the request */
-    uint64_t log_position;
-    uint64_t first_seq;
-    uint32_t chunk_points; /* of each chunk but the last */
-    uint32_t dim;
-    const struct omen_item_error *errors;
-    size_t error_count;
+void omen_json_write_search(struct omen_text *text, const struct omen_search *search,
+                            const uint8_t *incarnation);
+
+void omen_json_write_got(struct omen_text *text, const struct omen_points_got *got);
+
+struct omen_json_written {
+    enum omen_json_write_kind kind;
+    uint32_t items;       /* of the request */
+    uint32_t chunk_items; /* of each chunk but the last */
+    struct omen_written answer;
 };
-void omen_json_write_inserted(struct omen_text *text, const struct omen_json_inserted *inserted);
+void omen_json_write_written(struct omen_text *text, const struct omen_json_written *written);
 
 #endif

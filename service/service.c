@@ -3,11 +3,13 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "service/budget.h"
+#include "service/clock.h"
 #include "service/health.h"
 #include "service/http_listener.h"
 #include "service/http_methods.h"
+#include "service/inserts.h"
 #include "service/listener.h"
 #include "service/methods.h"
 #include "service/metrics.h"
@@ -18,6 +20,8 @@
 struct omen_service {
     /* Fixed at start. */
     struct omen_workers *workers;
+    struct omen_workers *point_workers;
+    uint64_t search_ns_max;
     struct omen_health *health;
     struct omen_reflection *reflection;
     struct omen_inserts *inserts;
@@ -29,16 +33,22 @@ struct omen_service {
     _Atomic(omen_engine *) engine;
     _Atomic bool draining;
 
-    struct omen_metrics metrics; /* any thread */
+    /* Any thread. */
+    struct omen_metrics metrics;
+    struct omen_budget requests;
 };
 
 static const struct omen_method *const methods[] = {
     &omen_method_insert,
+    &omen_method_upsert,
+    &omen_method_delete,
+    &omen_method_get,
     &omen_method_search,
     &omen_method_create_collection,
     &omen_method_get_collection,
     &omen_method_list_collections,
     &omen_method_delete_collection,
+    &omen_method_validate_collection,
     &omen_method_health_check,
     &omen_method_health_watch,
     &omen_method_reflection,
@@ -65,9 +75,7 @@ omen_code omen_service_open(const struct omen_config *config, omen_service **out
 {
     omen_service *service = calloc(1, sizeof *service);
     struct omen_listener_options options = {
-        .host = config->grpc_host,
-        .port = (uint16_t)config->grpc_port,
-        .max_connection_age_seconds = config->max_connection_age_seconds,
+        .config = config,
         .methods = methods,
         .method_count = sizeof methods / sizeof *methods,
         .unknown = &omen_method_unknown,
@@ -77,12 +85,15 @@ omen_code omen_service_open(const struct omen_config *config, omen_service **out
 
     *out = NULL;
     if (service == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory to start");
+    service->search_ns_max = config->search_seconds_max * OMEN_NS_PER_S;
+    service->requests.max = (uint64_t)config->request_memory_mib << 20;
     service->workers = omen_workers_create();
+    service->point_workers = omen_workers_create();
     service->health = omen_health_create();
     service->reflection = omen_reflection_create();
-    service->inserts = omen_inserts_create();
-    if (service->workers == NULL || service->health == NULL || service->reflection == NULL ||
-        service->inserts == NULL)
+    service->inserts = omen_inserts_create(config);
+    if (service->workers == NULL || service->point_workers == NULL || service->health == NULL ||
+        service->reflection == NULL || service->inserts == NULL)
         code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory or threads to start");
     else
         code = omen_listener_open(&options, &service->listener, err);
@@ -111,30 +122,24 @@ void omen_service_serve(omen_service *service, omen_engine *engine)
     omen_health_set(service->health, true);
 }
 
-static uint32_t elapsed_ms(const struct timespec *since)
+static uint32_t left_ms(uint64_t end_ns)
 {
-    struct timespec now;
+    uint64_t now = omen_clock_ns();
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint32_t)((now.tv_sec - since->tv_sec) * 1000 +
-                      (now.tv_nsec - since->tv_nsec) / 1000000);
+    return now < end_ns ? (uint32_t)((end_ns - now) / 1000000) : 0;
 }
 
 void omen_service_drain(omen_service *service, uint32_t seconds)
 {
-    struct timespec start;
-    uint32_t grace_ms = seconds * 1000;
+    uint64_t end_ns = omen_clock_ns() + seconds * OMEN_NS_PER_S;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &start);
     atomic_store_explicit(&service->draining, true, memory_order_release);
     omen_health_set(service->health, false);
-    omen_inserts_drain(service->inserts, grace_ms);
+    omen_inserts_drain(service->inserts, left_ms(end_ns));
     omen_health_end_watches(service->health);
-    uint32_t used_ms = elapsed_ms(&start);
-    omen_listener_close(service->listener, used_ms < grace_ms ? grace_ms - used_ms : 0);
+    omen_listener_close(service->listener, left_ms(end_ns));
     service->listener = NULL;
-    used_ms = elapsed_ms(&start);
-    omen_http_listener_close(service->http, used_ms < grace_ms ? grace_ms - used_ms : 0);
+    omen_http_listener_close(service->http, left_ms(end_ns));
     service->http = NULL;
 }
 
@@ -144,6 +149,7 @@ void omen_service_close(omen_service *service)
     omen_http_listener_close(service->http, 0);
     omen_workers_destroy(service->http_workers);
     omen_listener_close(service->listener, 0);
+    omen_workers_destroy(service->point_workers);
     omen_workers_destroy(service->workers);
     omen_inserts_destroy(service->inserts);
     omen_reflection_destroy(service->reflection);
@@ -181,9 +187,35 @@ struct omen_metrics *omen_service_metrics(omen_service *service)
     return &service->metrics;
 }
 
+struct omen_metrics_levels omen_service_levels(omen_service *service)
+{
+    return (struct omen_metrics_levels){
+        .ingest_bytes = omen_inserts_bytes(service->inserts),
+        .ingest_bytes_max = omen_inserts_bytes_max(service->inserts),
+        .request_bytes = atomic_load_explicit(&service->requests.used, memory_order_relaxed),
+        .request_bytes_max = service->requests.max,
+        .serving = omen_service_phase_now(service) == OMEN_PHASE_SERVING,
+    };
+}
+
 struct omen_workers *omen_service_workers(omen_service *service)
 {
     return service->workers;
+}
+
+struct omen_workers *omen_service_point_workers(omen_service *service)
+{
+    return service->point_workers;
+}
+
+struct omen_budget *omen_service_requests(omen_service *service)
+{
+    return &service->requests;
+}
+
+uint64_t omen_service_search_ns_max(const omen_service *service)
+{
+    return service->search_ns_max;
 }
 
 struct omen_health *omen_service_health(omen_service *service)

@@ -45,10 +45,14 @@ enum omen_phase omen_service_phase_now(omen_service *service);
 omen_engine *omen_service_engine(omen_service *service, struct omen_fault *fault);
 
 struct omen_workers *omen_service_workers(omen_service *service);
+struct omen_workers *omen_service_point_workers(omen_service *service); /* admit first */
+struct omen_budget *omen_service_requests(omen_service *service);       /* their memory */
+uint64_t omen_service_search_ns_max(const omen_service *service);
 struct omen_health *omen_service_health(omen_service *service);
 const struct omen_reflection *omen_service_reflection(const omen_service *service);
 struct omen_inserts *omen_service_inserts(omen_service *service);
 struct omen_workers *omen_service_http_workers(omen_service *service);
 struct omen_metrics *omen_service_metrics(omen_service *service);
+struct omen_metrics_levels omen_service_levels(omen_service *service);
 
 #endif

@@ -59,6 +59,17 @@ static bool advance(pb_istream_t *stream, size_t count)
     return true;
 }
 
+struct omen_wire_mark omen_wire_mark(const pb_istream_t *stream)
+{
+    return (struct omen_wire_mark){*stream, *(const struct omen_cursor *)stream->state};
+}
+
+pb_istream_t *omen_wire_again(struct omen_wire_mark *mark)
+{
+    mark->stream.state = &mark->cursor;
+    return &mark->stream;
+}
+
 bool omen_wire_next(pb_istream_t *stream, struct omen_field *field)
 {
     bool end = false;

@@ -22,6 +22,12 @@ struct omen_cursor {
     size_t left; /* of this slice */
 };
 
+/* A place to read from again; `stream` reads from `cursor`, which omen_wire_again() sees to. */
+struct omen_wire_mark {
+    pb_istream_t stream;
+    struct omen_cursor cursor;
+};
+
 /* A field's head. */
 struct omen_field {
     uint32_t tag;
@@ -31,6 +37,11 @@ struct omen_field {
 
 /* A stream over the whole message; `cursor` must live as long as it. */
 pb_istream_t omen_wire_open(struct omen_cursor *cursor, const omen_message *message);
+
+/* Marks where `stream` stands; and a stream from a mark, which must live as long as it and is used
+ * up by it: copy the mark to read from it twice. */
+struct omen_wire_mark omen_wire_mark(const pb_istream_t *stream);
+pb_istream_t *omen_wire_again(struct omen_wire_mark *mark);
 
 /* The next field of the (sub)message. False at its end, and where it is broken. */
 bool omen_wire_next(pb_istream_t *stream, struct omen_field *field);

@@ -1,5 +1,4 @@
-/* workers.c - see workers.h. A ring under one lock: control calls are rare, so nothing here is
- * fast.
+/* workers.c - see workers.h. A ring under one lock, which a job of microseconds does not feel.
  *
  * Two threads, so that a graph hash of seconds does not hold up everybody else's CreateCollection.
  */
@@ -27,6 +26,7 @@ struct omen_workers {
     struct item queue[OMEN_WORKERS_QUEUE_MAX];
     uint32_t first;
     uint32_t count;
+    uint32_t admitted;
     bool stopping;
 };
 
@@ -79,6 +79,24 @@ void omen_workers_destroy(struct omen_workers *workers)
     (void)pthread_cond_destroy(&workers->changed);
     (void)pthread_mutex_destroy(&workers->lock);
     free(workers);
+}
+
+bool omen_workers_admit(struct omen_workers *workers)
+{
+    bool room = false;
+
+    (void)pthread_mutex_lock(&workers->lock);
+    room = workers->admitted < OMEN_WORKERS_QUEUE_MAX;
+    if (room) workers->admitted++;
+    (void)pthread_mutex_unlock(&workers->lock);
+    return room;
+}
+
+void omen_workers_leave(struct omen_workers *workers)
+{
+    (void)pthread_mutex_lock(&workers->lock);
+    workers->admitted--;
+    (void)pthread_mutex_unlock(&workers->lock);
 }
 
 bool omen_workers_submit(struct omen_workers *workers, void (*run)(void *job), void *job)

@@ -1,5 +1,6 @@
-/* workers.h - a few threads for calls that may block: creating, dropping, hashing collections; and
- * for the JSON of the HTTP port, which has threads of its own. */
+/* workers.h - a few threads for what may block: there is one set for creating, dropping, hashing
+ * collections, one for reading and writing points, and one for the JSON of the HTTP port.
+ */
 #ifndef OMEN_WORKERS_H
 #define OMEN_WORKERS_H
 
@@ -13,6 +14,11 @@ struct omen_workers *omen_workers_create(void); /* NULL without memory or thread
 
 /* Runs what is queued, then stops. NULL is allowed. */
 void omen_workers_destroy(struct omen_workers *workers);
+
+/* For jobs that come later, one at a time, for the same piece of work: after a true, one job can
+ * always be queued until omen_workers_leave(). Any thread. */
+bool omen_workers_admit(struct omen_workers *workers);
+void omen_workers_leave(struct omen_workers *workers);
 
 /* Queues run(job). False when the queue is full. Any thread. */
 bool omen_workers_submit(struct omen_workers *workers, void (*run)(void *job), void *job);

@@ -21,8 +21,8 @@ def f32(*values: float) -> bytes:
     return struct.pack(f"<{len(values)}f", *values)
 
 
-def point(num: int, *values: float) -> v.Point:
-    return v.Point(id=v.PointId(num=num), vector=v.Vector(f32_le=f32(*values)))
+def point(num: int | bytes, *values: float, **fields) -> v.Point:
+    return v.Point(id=as_id(num), vector=v.Vector(f32_le=f32(*values)), **fields)
 
 
 def open_message(collection: str, session_id: bytes = b"", **fields) -> v.InsertRequest:
@@ -30,8 +30,19 @@ def open_message(collection: str, session_id: bytes = b"", **fields) -> v.Insert
     return v.InsertRequest(open=v.Open(collection=collection, session_id=session_id, **fields))
 
 
-def chunk_message(seq: int, points=(), columns: v.PointColumns | None = None) -> v.InsertRequest:
-    return v.InsertRequest(chunk=v.Chunk(seq=seq, points=points, columns=columns))
+def as_id(value: int | bytes) -> v.PointId:
+    return v.PointId(key=value) if isinstance(value, bytes) else v.PointId(num=value)
+
+
+def id_of(message: v.PointId) -> int | bytes | None:
+    kind = message.WhichOneof("kind")
+    return getattr(message, kind) if kind else None
+
+
+def chunk_message(seq: int, points=(), columns: v.PointColumns | None = None,
+                  deletes=()) -> v.InsertRequest:
+    return v.InsertRequest(chunk=v.Chunk(seq=seq, points=points, columns=columns,
+                                         deletes=[as_id(one) for one in deletes]))
 
 
 def flush_message() -> v.InsertRequest:
@@ -160,9 +171,26 @@ class Api:
                             queries=[v.Query(vector=v.Vector(f32_le=f32(*query)))
                                      for query in queries]), timeout=timeout)
 
-    def ids(self, name: str, *query: float, **options) -> list[int]:
+    def ids(self, name: str, *query: float, **options) -> list[int | bytes]:
         """The ids of one query's hits."""
-        return [hit.id.num for hit in self.search(name, query, **options).results[0].hits]
+        return [id_of(hit.id) for hit in self.search(name, query, **options).results[0].hits]
+
+    def upsert(self, name: str, *points: v.Point, **fields) -> v.UpsertResponse:
+        return self.vectors.Upsert(v.UpsertRequest(collection=name, points=points, **fields),
+                                   timeout=TIMEOUT_S)
+
+    def delete(self, name: str, *ids: int | bytes, **fields) -> v.DeleteResponse:
+        return self.vectors.Delete(v.DeleteRequest(
+            collection=name, ids=[as_id(one) for one in ids], **fields), timeout=TIMEOUT_S)
+
+    def get(self, name: str, *ids: int | bytes, **fields) -> v.GetResponse:
+        return self.vectors.Get(v.GetRequest(
+            collection=name, ids=[as_id(one) for one in ids], **fields), timeout=TIMEOUT_S)
+
+    def rows(self, name: str, *ids: int | bytes) -> list[tuple | None]:
+        """The vectors of these ids; None for one that is not there."""
+        return [struct.unpack(f"<{len(result.f32_le) // 4}f", result.f32_le)
+                if result.found else None for result in self.get(name, *ids).results]
 
     def close(self) -> None:
         self.channel.close()

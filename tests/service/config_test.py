@@ -48,8 +48,13 @@ def test_every_flag_exists_in_the_environment_and_in_the_file(config_file):
     """Whatever --print-config prints can be given in all three ways, and printed again."""
     values = {"data_dir": "/x", "grpc_host": "::1", "grpc_port": "5", "ingest_threads": "2",
               "search_threads": "3", "shards": "4", "simd": "ref", "drain_seconds": "6",
-              "max_connection_age_seconds": "7", "http_host": "::1",
-              "http_port": "8"}
+              "max_connection_age_seconds": "7", "http_host": "::1", "http_port": "8",
+              "max_connection_age_grace_seconds": "9", "max_connection_idle_seconds": "10",
+              "keepalive_seconds": "11", "keepalive_timeout_seconds": "12",
+              "client_ping_seconds_min": "13", "max_streams_per_connection": "14",
+              "stream_max_age_seconds": "15", "heartbeat_seconds": "16",
+              "search_seconds_max": "17", "ingest_memory_mib": "18", "request_memory_mib": "190",
+              "grpc_memory_mib": "200"}
     assert set(values) == set(settings())
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
     env = {f"OMENDB_{key.upper()}": value for key, value in values.items()}

@@ -3,7 +3,8 @@ import random
 
 import grpc
 import pytest
-from calls import TIMEOUT_S, chunk_message, columns, open_message, point, refusal_of
+from calls import TIMEOUT_S, as_id, chunk_message, open_message, point, refusal_of
+from omendb.v1 import collection_pb2 as c
 from omendb.v1 import vector_pb2 as v
 
 SEED = 20240229
@@ -30,37 +31,62 @@ def end_of_unary(api, path, request):
     return grpc.StatusCode.OK
 
 
-def good_chunk(dim):
-    return chunk_message(1, [point(1, *[1.5] * dim), point(2, *[2.5] * dim)],
-                         columns(dim, [3, 300], bytes(8 * dim))).SerializeToString()
+def whole_messages(name):
+    """(path, a request in which every field is there), for each unary method."""
+    ids = [as_id(1), as_id(b"key")]
+    points = [point(1, 1.5, 1.5, ttl_s=1000), point(b"key", 2.5, 2.5)]
+    vector = v.Vector(f32_le=bytes(8))
+    requests = {
+        "Vector/Upsert": v.UpsertRequest(
+            collection=name, mode=2, points=points, wait_for=1,
+            columns=v.PointColumns(dim=2, ids=[3, 300], vectors_f32_le=bytes(16), ttl_s=9)),
+        "Vector/Delete": v.DeleteRequest(collection=name, ids=ids, wait_for=2),
+        "Vector/Get": v.GetRequest(collection=name, ids=ids, without_vectors=True),
+        "Vector/Search": v.SearchRequest(
+            collection=name, layout=2, options=v.SearchOptions(k=3, ef=50, exact=True),
+            queries=[v.Query(vector=vector, options=v.SearchOptions(k=2)),
+                     v.Query(vector=v.Vector(floats=v.FloatVector(values=[1, 2])))],
+            columns=v.QueryColumns(dim=2, vectors_f32_le=bytes(16))),
+        "Collection/GetCollection": c.GetCollectionRequest(name=name, with_graph_hash=True),
+        "Collection/ValidateCollection": c.ValidateCollectionRequest(name=name),
+    }
+    for method, request in requests.items():
+        service, call = method.split("/")
+        yield f"/omendb.v1.{service}Service/{call}", request.SerializeToString()
 
 
-def good_search(name):
-    return v.SearchRequest(
-        collection=name, queries=[v.Query(vector=v.Vector(f32_le=bytes(8)))],
-        columns=v.QueryColumns(dim=2, vectors_f32_le=bytes(16)),
-        options=v.SearchOptions(k=3, ef=50, exact=True), layout=2).SerializeToString()
+def whole_chunk():
+    columns = v.PointColumns(dim=2, ids=[3, 300], vectors_f32_le=bytes(16), ttl_s=9)
+    return chunk_message(1, [point(1, 1.5, 1.5, ttl_s=1000), point(b"key", 2.5, 2.5)], columns,
+                         deletes=[9, b"other"]).SerializeToString()
+
+
+def whole_open(name):
+    return open_message(name, b"0123456789abcdef", client_name="me", mode=2,
+                        errors_seen_seq=77).SerializeToString()
 
 
 def test_a_message_cut_off_anywhere_is_refused_or_a_shorter_message(api):
-    """At a field's end a cut leaves a valid message, so OK is allowed; no other outcome is."""
+    """At a field's end a cut leaves a valid message, so OK is allowed, and a name that is cut names
+    nothing; no other outcome is."""
     name = api.create()
-    for message in (good_chunk(2),):
-        codes = {end_of_insert(api, open_message(name), message[:length])
-                 for length in range(len(message))}
-        assert codes <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK}
-        assert grpc.StatusCode.INVALID_ARGUMENT in codes
-    message = good_search(name)
-    codes = {end_of_unary(api, "/omendb.v1.VectorService/Search", message[:length])
+    allowed = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OK}
+    message = whole_chunk()
+    codes = {end_of_insert(api, open_message(name), message[:length])
              for length in range(len(message))}
-    assert codes <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK}
-    assert grpc.StatusCode.INVALID_ARGUMENT in codes
+    codes |= {end_of_insert(api, whole_open(name)[:length])
+              for length in range(len(whole_open(name)))}
+    assert codes <= allowed and grpc.StatusCode.INVALID_ARGUMENT in codes
+    for path, message in whole_messages(name):
+        codes = {end_of_unary(api, path, message[:length]) for length in range(len(message))}
+        assert codes <= allowed | {grpc.StatusCode.FAILED_PRECONDITION}
+        assert grpc.StatusCode.INVALID_ARGUMENT in codes or "Collection" in path
 
 
 def test_a_message_with_flipped_bytes_never_ends_badly(api):
     rng = random.Random(SEED)
     name = api.create()
-    chunk, search = good_chunk(2), good_search(name)
+    chunk, opening, unary = whole_chunk(), whole_open(name), list(whole_messages(name))
 
     def flip(message):
         damaged = bytearray(message)
@@ -68,14 +94,27 @@ def test_a_message_with_flipped_bytes_never_ends_badly(api):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         return bytes(damaged)
 
-    allowed = REFUSED | {grpc.StatusCode.OK}
-    for _ in range(300):
+    allowed = REFUSED | {grpc.StatusCode.OK, grpc.StatusCode.FAILED_PRECONDITION,
+                         grpc.StatusCode.ABORTED}
+    for _ in range(200):
         assert end_of_insert(api, open_message(name), flip(chunk)) in allowed
-        assert end_of_unary(api, "/omendb.v1.VectorService/Search", flip(search)) in allowed
+        assert end_of_insert(api, flip(opening), chunk) in allowed
+        for path, message in unary:
+            assert end_of_unary(api, path, flip(message)) in allowed
+    validate = c.ValidateCollectionRequest(name=name)
+    while True:
+        try:
+            api.collections.ValidateCollection(validate, timeout=TIMEOUT_S)
+            break
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.FAILED_PRECONDITION, error
 
 
 @pytest.mark.parametrize("path", [
-    "/omendb.v1.VectorService/Search", "/omendb.v1.CollectionService/CreateCollection",
+    "/omendb.v1.VectorService/Search", "/omendb.v1.VectorService/Upsert",
+    "/omendb.v1.VectorService/Delete", "/omendb.v1.VectorService/Get",
+    "/omendb.v1.CollectionService/ValidateCollection",
+    "/omendb.v1.CollectionService/CreateCollection",
     "/omendb.v1.CollectionService/GetCollection", "/omendb.v1.CollectionService/DeleteCollection",
     "/grpc.health.v1.Health/Check"])
 def test_random_bytes_as_a_request_are_refused(api, path):
@@ -114,6 +153,37 @@ def test_a_megabyte_of_empty_points_is_refused_without_memory_for_each(api):
     varint = bytes([0x80 | length & 0x7f, 0x80 | length >> 7 & 0x7f, length >> 14])
     refusal = api.insert(open_message(name), b"\x12" + varint + body).refusal()
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_LARGE")
+
+
+@pytest.mark.parametrize("path, field", [("Upsert", 3), ("Delete", 2), ("Get", 2), ("Search", 2)])
+def test_millions_of_empty_items_are_refused_without_memory_for_each(api, path, field):
+    """15 MiB of them, 2 bytes each, in one request."""
+    name = api.create()
+    message = v.GetRequest(collection=name).SerializeToString() + bytes([field << 3 | 2, 0]) * (
+        15 << 19)
+    call = api.channel.unary_unary(f"/omendb.v1.VectorService/{path}")
+    refusal = refusal_of(lambda: call(message, timeout=TIMEOUT_S))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TOO_LARGE")
+
+
+@pytest.mark.parametrize("path", ["Upsert", "Delete", "Get", "Search"])
+def test_a_request_above_the_transports_limit_is_refused(api, path):
+    call = api.channel.unary_unary(f"/omendb.v1.VectorService/{path}")
+    refusal = refusal_of(lambda: call(bytes(17 << 20), timeout=TIMEOUT_S))
+    assert refusal.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert api.ids(api.create(), 1, 1) == []
+
+
+def test_lengths_and_numbers_beyond_all_bounds_are_refused(api):
+    """Varints of ten bytes and more, lengths of gigabytes, field numbers that are none."""
+    name = api.create()
+    head = v.GetRequest(collection=name).SerializeToString()
+    huge = b"\xff\xff\xff\xff\x07"
+    for path in ("Upsert", "Delete", "Get", "Search"):
+        for tail in (b"\x12" + huge, b"\x1a" + huge + b"x", b"\x12\x80" + b"\xff" * 12, b"\x00\x00",
+                     b"\x13", b"\x17\x01", b"\xfa\xff\xff\xff\xff\x7f\x01", b"\x12\x02\x0a\x7f"):
+            code = end_of_unary(api, f"/omendb.v1.VectorService/{path}", head + tail)
+            assert code == grpc.StatusCode.INVALID_ARGUMENT, (path, tail)
 
 
 def test_deep_nesting_of_unknown_fields_is_skipped(api):

@@ -91,6 +91,6 @@ def test_it_shows_why_a_call_is_refused(grpcurl, shared_server):
     with Api(shared_server.target) as api:
         name = api.create()
     printed = grpcurl(shared_server.target, "omendb.v1.VectorService/Search", fails=True, data=[
-        {"collection": name, "queries": [{"vector": {"floats": {"values": [1]}}}]}])
-    assert "InvalidArgument" in printed and "DIMENSION_MISMATCH" in printed
-    assert "queries[0].vector" in printed
+        {"collection": name, "layout": 7, "queries": [{"vector": {"floats": {"values": [1]}}}]}])
+    assert "InvalidArgument" in printed and "BAD_LIMIT" in printed
+    assert "layout is 7" in printed

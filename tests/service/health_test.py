@@ -17,8 +17,9 @@ def request(service):
     return health_pb2.HealthCheckRequest(service=service)
 
 
-@pytest.mark.parametrize("service", ["", "omendb.v1.VectorService", "omendb.v1.CollectionService",
-                                     "liveness"])
+@pytest.mark.parametrize("service", [
+    "", "omendb.v1.VectorService", "omendb.v1.CollectionService", "omendb.v1.VectorService/read",
+    "omendb.v1.VectorService/write", "liveness"])
 def test_known_names_are_serving(health, service):
     assert health.Check(request(service), timeout=TIMEOUT_S).status == SERVING
 

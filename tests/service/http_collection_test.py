@@ -14,7 +14,8 @@ def test_a_collection_is_created_shown_listed_and_dropped(http, api, name):
     created = http.create(name, dim=3, metric="cosine", links=8, candidates=32, probes=4,
                           epoch_points=100)
     assert created["config"] == {"dim": 3, "metric": "cosine", "links": 8, "candidates": 32,
-                                 "probes": 4, "epoch_points": 100}
+                                 "probes": 4, "epoch_points": 100,
+                                 "checkpoint_bytes": 16 << 20}
     http.insert(name, {1: (1, 2, 3), 2: (3, 2, 1)})
     shown = http.get(f"/v1/collections/{name}?with_graph_hash=true").json
     told = info_of(api, name)
@@ -22,7 +23,8 @@ def test_a_collection_is_created_shown_listed_and_dropped(http, api, name):
     assert shown["incarnation"] == told.incarnation.hex() == created["incarnation"]
     assert shown["kernels"] == list(told.kernels)
     for field in ("name", "points", "log_position", "searchable_position", "epoch",
-                  "memory_bytes", "log_bytes"):
+                  "memory_bytes", "log_bytes", "algorithm_version", "slots", "slots_max",
+                  "checkpoint_position"):
         assert shown[field] == getattr(told, field)
     assert "graph_hash" not in http.get(f"/v1/collections/{name}").json
     assert name in [item["name"] for item in http.get("/v1/collections").json["collections"]]

@@ -48,9 +48,13 @@ def test_a_wrong_type_in_a_search_names_the_field(http, made, field, value, sent
 
 @pytest.mark.parametrize("item, sentence", [
     (1, "points[1] must be an object"), ({"id": -1}, "points[1].id must be an integer"),
-    ({"id": 1.5}, "points[1].id"), ({"id": 2**53 + 2}, "points[1].id"),
-    ({"id": "x"}, "points[1].id"), ({"id": ""}, "points[1].id"), ({"id": "+1"}, "points[1].id"),
-    ({"id": str(2**64)}, "18446744073709551615"), ({"id": None}, "points[1].id"),
+    ({"id": 1.5}, "points[1].id"), ({"id": 2**64}, "18446744073709551615"),
+    ({"id": 10**40}, "points[1].id"), ({"id": 1e300}, "points[1].id"),
+    ({"id": [1]}, "points[1].id"), ({"id": {}}, "points[1].id"), ({"id": None}, "points[1].id"),
+    ({"id": {"key": "x"}}, "points[1].id"), ({"id": {"key_base64": "x"}}, "points[1].id"),
+    ({"id": {"key_base64": "eA=", "num": 1}}, "points[1].id"),
+    ({"id": {"key_base64": "e===", }}, "points[1].id"), ({"id": {"key_base64": 7}}, "points[1].id"),
+    ({"id": 2, "ttl_s": -1}, "points[1].ttl_s"), ({"id": 2, "ttl_s": 2**63}, "points[1].ttl_s"),
     ({"id": 2, "vector": {}}, "points[1].vector must be an array"),
     ({"id": 2, "vector": [1, None]}, "points[1].vector[1] must be a number"),
     ({"id": 2, "vectr": [1, 1]}, "points[1].vectr is no field")])

@@ -109,13 +109,17 @@ def test_the_port_listens_on_ipv6_too(start_server):
 def test_counters_follow_what_both_front_ends_do(server):
     with Api(server.target) as api, Http(server.http_port) as http:
         before = metrics(http)
-        assert all(value == 0 for name, value in before.items() if "build_info" not in name)
+        constant = {"omendb_serving", "omendb_ingest_bytes_max", "omendb_request_bytes_max"}
+        assert all(value == 0 for name, value in before.items()
+                   if "build_info" not in name and name not in constant)
         http.create("a")
         http.insert("a", {1: (1, 1), 2: (2, 2), 3: (1,)})
-        http.search("a", (1, 1), (2, 2))
+        http.search("a", (1, 1), (2, 2), (1,))
+        http.post("/v1/collections/a/delete", {"ids": [2, 77]})
+        http.post("/v1/collections/a/get", {"ids": [1, 2, 3]})
         stream = api.insert(open_message("a"),
                             chunk_message(1, [point(4, 1, 1), point(1, 1, 1)]),
-                            chunk_message(2, [point(5, 1, 1)]))
+                            chunk_message(2, [point(5, 1, 1)], deletes=[8, 9]))
         stream.read_opened()
         stream.read_until(lambda ack: ack.searchable_seq == 2)
         assert metrics(http)["omendb_insert_streams_open"] == 1
@@ -124,17 +128,27 @@ def test_counters_follow_what_both_front_ends_do(server):
         while (after := metrics(http))["omendb_insert_streams_open"] != 0:
             pass
         info = http.get("/v1/collections/a").json
-    assert after["omendb_insert_points_total"] == 6
-    assert after["omendb_insert_chunks_total"] == 3
-    assert after["omendb_insert_item_errors_total"] == 2
-    assert after["omendb_search_queries_total"] == 5
+    assert after["omendb_insert_points_total"] == 3
+    assert after["omendb_insert_chunks_total"] == 2
+    assert after["omendb_insert_deletes_total"] == 2
+    assert after["omendb_insert_item_errors_total"] == 1
+    assert after["omendb_upsert_requests_total"] == after["omendb_write_item_errors_total"] == 1
+    assert after["omendb_upsert_points_total"] == 3
+    assert (after["omendb_delete_requests_total"], after["omendb_delete_points_total"]) == (1, 2)
+    assert (after["omendb_get_requests_total"], after["omendb_get_points_total"]) == (1, 3)
+    assert after["omendb_search_queries_total"] == 6
+    assert after["omendb_search_query_errors_total"] == 1
+    assert after["omendb_serving"] == 1 and after["omendb_insert_drains_total"] == 0
+    assert after["omendb_ingest_bytes"] == after["omendb_request_bytes"] == 0
+    assert after["omendb_ingest_bytes_max"] == 64 << 20
     assert after["omendb_search_duration_seconds_count"] == 2
     assert after['omendb_search_duration_seconds_bucket{le="+Inf"}'] == 2
     assert 0 < after["omendb_search_duration_seconds_sum"] < 10
     for key in ("points", "log_position", "searchable_position", "epoch", "memory_bytes",
-                "log_bytes"):
+                "log_bytes", "slots", "slots_max", "checkpoint_position"):
         assert after[f'omendb_collection_{key}{{collection="a"}}'] == info[key]
-    assert info["points"] == 4
+    assert info["points"] == 3
+    assert after['omendb_collection_dead_slots{collection="a"}'] == info["slots"] - 3
 
 
 def test_buckets_grow_and_end_at_the_count(http):

@@ -4,7 +4,8 @@ import os
 import grpc
 import numpy as np
 import pytest
-from calls import chunk_message, columns, f32, flush_message, open_message, point
+from calls import TIMEOUT_S, chunk_message, columns, f32, flush_message, open_message, point
+from omendb.v1 import collection_pb2 as c
 from omendb.v1 import vector_pb2 as v
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -29,10 +30,28 @@ def test_the_mode_must_be_chosen(api):
     assert refused(api, open_message(api.create(), mode=9)).field == "open.mode"
 
 
-@pytest.mark.parametrize("mode", [v.WRITE_MODE_UPSERT, v.WRITE_MODE_UPDATE_ONLY])
-def test_a_mode_that_is_not_served_yet_is_unimplemented(api, mode):
-    assert refused(api, open_message(api.create(), mode=mode)).code == \
-        grpc.StatusCode.UNIMPLEMENTED
+@pytest.mark.parametrize("incarnation", [b"x", b"x" * 15, b"x" * 17])
+def test_an_incarnation_has_sixteen_bytes(api, incarnation):
+    refusal = refused(api, open_message(api.create(), incarnation=incarnation))
+    assert (refusal.code, refusal.reason) == (INVALID, "BAD_TOKEN")
+    assert refusal.field == "open.incarnation" and f"{len(incarnation)} bytes" in refusal.sentence
+
+
+def test_a_stream_into_another_life_of_the_collection_is_refused(api):
+    """Deleted and made anew: it knows nothing of the session, and says so."""
+    name = api.create()
+    session = os.urandom(16)
+    stream = api.insert(open_message(name, session))
+    incarnation = stream.read_opened().incarnation
+    stream.finish()
+    again = api.insert(open_message(name, session, incarnation=incarnation))
+    assert again.read_opened().incarnation == incarnation
+    again.finish()
+    api.collections.DeleteCollection(c.DeleteCollectionRequest(name=name), timeout=TIMEOUT_S)
+    api.create(name=name)
+    refusal = refused(api, open_message(name, session, incarnation=incarnation))
+    assert refusal.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert refusal.reason == "INCARNATION_CHANGED" and name in refusal.sentence
 
 
 @pytest.mark.parametrize("session", [b"x", b"x" * 15, b"x" * 17, bytes(16)])

@@ -25,6 +25,15 @@ def refused(api, name="nobody", **fields):
                                                  timeout=TIMEOUT_S))
 
 
+def partly_refused(api, name, **fields):
+    """The results of a search whose first query is answered, and all others are not."""
+    response = api.vectors.Search(v.SearchRequest(collection=name, **fields), timeout=TIMEOUT_S)
+    good, *bad = response.results
+    assert good.hits and good.code == 0 and not good.reason and not good.message
+    assert all(not result.hits and result.code and result.message for result in bad)
+    return response.results
+
+
 def query(*values):
     return v.Query(vector=v.Vector(f32_le=f32(*values)))
 
@@ -149,53 +158,52 @@ def test_an_unknown_collection_is_not_found(api):
 
 
 @pytest.mark.parametrize("components", [0, 1, 3, 1000])
-def test_a_wrong_dimension_names_the_query_and_both_numbers(api, corners, components):
-    refusal = refused(api, corners, queries=[query(1, 2), query(*[1.0] * components)])
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT,
-                                              "DIMENSION_MISMATCH")
-    assert refusal.field == "queries[1].vector"
-    assert refusal.sentence == (f"queries[1].vector has {components} components, the collection "
-                                "has 2")
+def test_a_query_of_a_wrong_dimension_is_refused_alone_with_both_numbers(api, corners, components):
+    good, bad = partly_refused(api, corners, queries=[query(1, 2), query(*[1.0] * components)])
+    assert (bad.code, bad.reason) == (3, "DIMENSION_MISMATCH")
+    assert bad.message == f"vector has {components} components, the collection 2"
 
 
 def test_a_wrong_dimension_of_columns_names_both(api, corners):
-    refusal = refused(api, corners, columns=v.QueryColumns(dim=3, vectors_f32_le=f32(1, 2, 3)))
-    assert (refusal.reason, refusal.field) == ("DIMENSION_MISMATCH", "columns.dim")
-    assert "3" in refusal.sentence and "2" in refusal.sentence
+    good, *bad = partly_refused(api, corners, queries=[query(1, 2)], columns=v.QueryColumns(
+        dim=3, vectors_f32_le=f32(1, 2, 3, 4, 5, 6)))
+    assert [(result.code, result.reason, result.message) for result in bad] == \
+        [(3, "DIMENSION_MISMATCH", "vector has 3 components, the collection 2")] * 2
 
 
 def test_half_a_row_of_columns_is_refused(api, corners):
     refusal = refused(api, corners, columns=v.QueryColumns(dim=2, vectors_f32_le=f32(1, 2, 3)))
-    assert (refusal.reason, refusal.field) == ("DIMENSION_MISMATCH", "columns.vectors_f32_le")
+    assert (refusal.reason, refusal.field) == ("BAD_MESSAGE", "columns.vectors_f32_le")
     assert "12 bytes" in refusal.sentence and "8 bytes" in refusal.sentence
 
 
 def test_half_a_float_is_refused(api, corners):
     bad = v.Query(vector=v.Vector(f32_le=b"\0" * 9))
-    assert refused(api, corners, queries=[bad]).reason == "DIMENSION_MISMATCH"
+    _, result = partly_refused(api, corners, queries=[query(1, 1), bad])
+    assert result.reason == "DIMENSION_MISMATCH"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_query_must_be_finite(api, corners, value):
-    refusal = refused(api, corners, queries=[query(1, 1), query(1, value)])
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "NOT_FINITE")
-    assert "1" in refusal.sentence
+    _, bad = partly_refused(api, corners, queries=[query(1, 1), query(1, value)])
+    assert (bad.code, bad.reason) == (3, "NOT_FINITE") and "component 1" in bad.message
 
 
 def test_a_zero_query_has_no_cosine(api):
     name = api.create(metric=c.METRIC_COSINE)
-    refusal = refused(api, name, queries=[query(0, 0)])
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "ZERO_VECTOR")
+    api.fill(name, {1: (1, 1)})
+    _, bad = partly_refused(api, name, queries=[query(1, 1), query(0, 0)])
+    assert (bad.code, bad.reason) == (3, "ZERO_VECTOR")
 
 
 @pytest.mark.parametrize("field, value, limit", [
     ("k", 10001, 10000), ("k", 2**32 - 1, 10000), ("ef", 8193, 8192)])
 def test_a_limit_names_field_value_and_limit(api, corners, field, value, limit):
-    refusal = refused(api, corners, queries=[query(1, 1)],
-                      options=v.SearchOptions(**{field: value}))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_LIMIT")
-    assert refusal.field == f"options.{field}"
-    assert refusal.sentence == f"options.{field} is {value}, the limit is {limit}"
+    own = v.Query(vector=v.Vector(f32_le=f32(1, 1)), options=v.SearchOptions(k=1))
+    _, bad = partly_refused(api, corners, queries=[own, query(1, 1)],
+                            options=v.SearchOptions(**{field: value}))
+    assert (bad.code, bad.reason) == (3, "BAD_LIMIT")
+    assert bad.message == f"options.{field} is {value}; it is 1 to {limit}"
 
 
 def test_the_limits_themselves_are_allowed(api, corners):
