@@ -92,10 +92,18 @@ bool omen_chunk_need_expires(omen_chunk *chunk)
     return chunk->expires != NULL;
 }
 
+static bool refuse_long_key(omen_chunk *chunk, uint32_t index, const struct omen_id *id)
+{
+    if (id->key_bytes <= OMEN_KEY_BYTES_MAX) return false;
+    omen_chunk_refuse(chunk, index, NULL, OMEN_REFUSED_KEY_LENGTH, id->key_bytes);
+    return true;
+}
+
 void omen_chunk_add(omen_chunk *chunk, uint32_t index, const struct omen_id *id, uint32_t ttl_s)
 {
     uint32_t row = chunk->count;
 
+    if (refuse_long_key(chunk, index, id)) return;
     if (id->key_bytes == 0) {
         omen_chunk_add_many(chunk, 1, index, &id->num, ttl_s);
         return;
@@ -132,6 +140,7 @@ void omen_chunk_delete(omen_chunk *chunk, uint32_t index, const struct omen_id *
 {
     uint64_t stored = id->key_bytes == 0 ? id->num : 0;
 
+    if (refuse_long_key(chunk, index, id)) return;
     if (id->key_bytes != 0) stored = (uintptr_t)omen_key_text_create(id->key, id->key_bytes);
     if ((id->key_bytes != 0 && stored == 0) ||
         !grow((void **)&chunk->deletes, &chunk->delete_capacity, chunk->delete_count + 1,

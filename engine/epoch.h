@@ -35,9 +35,10 @@ struct omen_move {
     uint32_t cell, slot;
 };
 
-/* A link to a dead node, and what takes its place; sorted by (shard, target, dead). */
+/* A link to a dead node, and what takes its place; sorted by (shard, target, dead, rank). */
 struct omen_repair {
     uint32_t shard, target, dead;
+    uint32_t rank; /* among the substitutes for this dead one, 0 the nearest */
     uint32_t link; /* OMEN_SLOT_NONE: nothing does */
     float distance;
 };

@@ -158,6 +158,75 @@ static uint64_t insert(omen_collection *c, const float *rows, omen_error *err)
     return state.durable_seq * POINTS;
 }
 
+/* One chunk of keys, times to live and deletes, all of ids that insert() does not use. */
+static omen_code push_mixed(omen_stream *stream, uint64_t seq, const float *rows, omen_error *err)
+{
+    omen_chunk *chunk = NULL;
+    omen_code code = omen_chunk_create(stream, POINTS, &chunk, err);
+
+    if (code != OMEN_OK) return code;
+    for (uint32_t i = 0; i < POINTS; i++) {
+        const char key[3] = {'k', (char)('a' + i % 20), (char)('a' + seq % 3)};
+        struct omen_id id =
+            i % 2 == 0 ? omen_id_key(key, sizeof key) : omen_id_num(1000 + (i + seq) % 30);
+
+        memcpy(omen_chunk_row(chunk), rows + (size_t)((i + seq) % 50) * DIM, DIM * sizeof *rows);
+        omen_chunk_add(chunk, i, &id, i % 5 == 0 ? 1 : 0);
+    }
+    for (uint32_t i = 0; i < POINTS; i++) {
+        struct omen_id id = omen_id_num(1000 + (i * 7 + seq) % 60);
+
+        omen_chunk_delete(chunk, POINTS + i, &id);
+    }
+    omen_chunk_refuse(chunk, 2 * POINTS, NULL, OMEN_REFUSED_ID_MISSING, 0);
+    return omen_stream_push(stream, seq, chunk, err);
+}
+
+/* Enough for several checkpoints; a session of its own, opened twice. */
+static void update(omen_collection *c, const float *rows, omen_error *err)
+{
+    struct signal s = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
+    struct omen_stream_options options = {.session_id = {5},
+                                          .mode = OMEN_WRITE_UPSERT,
+                                          .event = on_event,
+                                          .event_user = &s};
+    struct omen_item_error errors[4];
+    struct omen_stream_state state;
+    uint64_t complete;
+
+    for (uint32_t round = 0; round < 2; round++) {
+        omen_stream *stream = NULL;
+        uint64_t seen = 0;
+
+        s.events = 0;
+        if (omen_stream_open(c, &options, &stream, err) != OMEN_OK) return;
+        for (omen_stream_poll(stream, &state); !state.opened && state.code == OMEN_OK;
+             omen_stream_poll(stream, &state))
+            seen = wait_signal(&s, seen);
+        uint64_t first = state.next_seq;
+        for (uint64_t seq = first; state.code == OMEN_OK && seq < first + 4; seq++) {
+            if (push_mixed(stream, seq, rows, err) != OMEN_OK) break;
+            for (omen_stream_poll(stream, &state);
+                 state.searchable_seq < seq && state.code == OMEN_OK;
+                 omen_stream_poll(stream, &state))
+                seen = wait_signal(&s, seen);
+        }
+        (void)omen_stream_take_errors(stream, errors, 4, &complete);
+        omen_stream_close(stream);
+    }
+}
+
+static void get(omen_collection *c, omen_error *err)
+{
+    struct omen_id ids[2] = {omen_id_num(1), omen_id_key("kaa", 3)};
+    struct omen_got got[2];
+    float vectors[2][DIM];
+    uint64_t position;
+
+    if (omen_collection_get_points(c, ids, 2, got, vectors[0], &position, err) == OMEN_OK)
+        assert_true(position > 0);
+}
+
 static void search(omen_collection *c, const float *rows, bool exact, omen_error *err)
 {
     struct signal s = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
@@ -176,7 +245,10 @@ static uint64_t live(const char *dir, const float *rows)
 {
     const struct omen_engine_options options = {
         .data_dir = dir, .ingest_threads = 1, .shards = 1, .search_threads = 1};
-    const struct omen_collection_settings settings = {.dim = DIM, .metric = OMEN_METRIC_L2};
+    const struct omen_collection_settings settings = {
+        .dim = DIM,
+        .metric = OMEN_METRIC_L2,
+        .checkpoint_bytes = OMEN_CHECKPOINT_BYTES_MIN};
     omen_engine *engine = NULL;
     omen_collection *c = NULL;
     omen_error err = {"", ""};
@@ -189,9 +261,13 @@ static uint64_t live(const char *dir, const float *rows)
         acknowledged = insert(c, rows, &err);
         search(c, rows, false, &err);
         search(c, rows, true, &err);
+        update(c, rows, &err);
+        get(c, &err);
     }
     omen_collection_release(c);
     omen_engine_close(engine);
+    if (omen_engine_open(&options, &engine, &err) == OMEN_OK) /* the replay's turn to fail */
+        omen_engine_close(engine);
     return acknowledged;
 }
 
@@ -219,6 +295,7 @@ static void every_allocation_may_fail(void **state)
         fixture_reopen(&f, 1, 1, NULL);
         if (omen_collection_acquire(f.engine, "a", &c, &err) == OMEN_OK)
             omen_collection_get_info(c, &info);
+        if (c != NULL) fixture_assert_sound(c);
         assert_true(info.points >= acknowledged);
         omen_collection_release(c);
         fixture_close(&f);

@@ -198,6 +198,46 @@ static void damaged_tables_and_counts_are_named(void **state)
     assert_sound();
 }
 
+static void damage_by_deletes_is_named(void **state)
+{
+    uint8_t *node = omen_graph_state(&c->graph, linked_slot);
+    struct omen_slots *dead = &c->admit.dead;
+    omen_error err;
+
+    (void)state;
+    assert_sound();
+    *omen_graph_copies(&c->graph, linked_slot) = 2;
+    assert_names("slot 1234 carries 1 points and counts 2");
+    *omen_graph_copies(&c->graph, linked_slot) = 1;
+    *node = OMEN_NODE_DEAD;
+    assert_names("has slot 1234, whose home is another, or which is dead");
+    *node = OMEN_NODE_NONE;
+    assert_names("slot 1234");
+    *node = OMEN_NODE_LINKED;
+    omen_graph_set_died(&c->graph, linked_slot, 1);
+    assert_names("slot 1234 carries 0 points and counts 1");
+    omen_graph_set_died(&c->graph, linked_slot, OMEN_EPOCH_NEVER);
+    omen_graph_set_died(&c->graph, duplicate_slot, 1);
+    assert_names("slot 2500 is not visible, and in no list of dead ones");
+    omen_graph_set_died(&c->graph, duplicate_slot, OMEN_EPOCH_NEVER);
+    assert_int_equal(omen_slots_reserve(dead, 2, &err), OMEN_OK);
+    omen_slots_add(dead, linked_slot);
+    assert_names("slot 1234 is not visible, and in no list of dead ones, or the opposite");
+    omen_slots_add(dead, linked_slot);
+    assert_names("slot 1234 is in two lists of dead and free ones");
+    dead->count = 0;
+    atomic_store(omen_graph_expires(&c->graph, linked_slot), 4000000000u);
+    assert_names("slot 1234 expires, but no clock knows it");
+    atomic_store(omen_graph_expires(&c->graph, linked_slot), 0);
+    c->admit.living_pivots--;
+    assert_names("of them living; ADMIT counts");
+    c->admit.living_pivots++;
+    c->admit.codes.count++;
+    assert_names("the code table has 2401 entries for 2400 nodes");
+    c->admit.codes.count--;
+    assert_sound();
+}
+
 /* The hard data, and a restart, give sound collections, too. */
 static void collections_of_every_metric_are_sound_live_and_after_replay(void **state)
 {
@@ -236,6 +276,7 @@ int main(void)
         cmocka_unit_test(damaged_cells_and_pivots_are_named),
         cmocka_unit_test(damaged_chains_are_named),
         cmocka_unit_test(damaged_tables_and_counts_are_named),
+        cmocka_unit_test(damage_by_deletes_is_named),
         cmocka_unit_test(collections_of_every_metric_are_sound_live_and_after_replay),
     };
 
