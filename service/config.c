@@ -73,7 +73,7 @@ static const struct setting settings[] = {
      "of silence on an insert stream, after which it gets an Ack"},
     {"search_seconds_max", NUMBER, AT(search_seconds_max), 1, 3600, "60",
      "that a search may take, waiting for min_read included, if its deadline is not earlier"},
-    {"ingest_memory_mib", NUMBER, AT(ingest_memory_mib), 1, 1048576, "64",
+    {"ingest_memory_mib", NUMBER, AT(ingest_memory_mib), 1, 1048576, "48",
      "of points that were taken and are not searchable, over all collections; beyond, clients "
      "are not read"},
     {"request_memory_mib", NUMBER, AT(request_memory_mib), 32, 1048576, "256",
