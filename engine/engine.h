@@ -280,7 +280,8 @@ void omen_chunk_destroy(omen_chunk *chunk); /* NULL is allowed */
  * one after the other. NULL when the chunk is full. Then omen_chunk_add() keeps it, or another call
  * of omen_chunk_row() forgets it. */
 float *omen_chunk_row(omen_chunk *chunk);
-/* Borrows the key until the return; one that is too long is refused. `ttl_s`: seconds from the push on until the point expires; 0:
+/* Borrows the key until the return; one that is too long is refused. `ttl_s`: seconds from the push
+ * on until the point expires; 0:
  * never. Here and below, memory that cannot be had makes the push fail. */
 void omen_chunk_add(omen_chunk *chunk, uint32_t index, const struct omen_id *id, uint32_t ttl_s);
 /* The same for `count` points at once: room for their floats, then their ids, all numbers; their

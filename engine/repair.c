@@ -3,12 +3,13 @@
  *
  * For each dead node one small matrix, its living neighbours x themselves, says for each of them
  * which of the others are nearest and not linked yet; the first takes the place of the dead link,
- * a few more are added while the row is short. It is the idea of FreshDiskANN's consolidation (Singh
- * et al., 2021, Algorithm 4) without a new selection: rows are pruned for diversity anyway when they
- * are full. What else links to a dead node without being its neighbour is found by the sweep.
+ * a few more are added while the row is short. It is the idea of FreshDiskANN's consolidation
+ * (Singh et al., 2021, Algorithm 4) without a new selection: rows are pruned for diversity anyway
+ * when they are full. What else links to a dead node without being its neighbour is found by the
+ * sweep.
  *
- * Repairs are proposed by whoever has time, sorted by (shard, target, dead, rank), and applied by shard:
- * each row is written by one thread, in one order.
+ * Repairs are proposed by whoever has time, sorted by (shard, target, dead, rank), and applied by
+ * shard: each row is written by one thread, in one order.
  */
 #include <stdlib.h>
 #include <string.h>

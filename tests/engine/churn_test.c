@@ -56,7 +56,7 @@ static void upsert(omen_collection *c, const uint64_t *ids, const float *rows, u
     fixture_stream_close(s);
 }
 
-static void delete(omen_collection *c, const uint64_t *ids, uint32_t count)
+static void delete (omen_collection *c, const uint64_t *ids, uint32_t count)
 {
     struct fixture_stream *s =
         fixture_stream_open_as(c, (struct omen_stream_options){.mode = OMEN_WRITE_UPSERT});
@@ -270,9 +270,8 @@ static void a_collection_that_lost_all_pivots_still_finds_its_points(void **stat
     (void)state;
     fixture_open(&f, 2, 0);
     c = fixture_collection(&f, "c",
-                           (struct omen_collection_settings){.dim = DIM,
-                                                             .metric = OMEN_METRIC_L2,
-                                                             .checkpoint_bytes = 4096});
+                           (struct omen_collection_settings){
+                               .dim = DIM, .metric = OMEN_METRIC_L2, .checkpoint_bytes = 4096});
     fixture_insert(c, rows, 0, COUNT, 250);
     pivots = c->cells.count;
     assert_in_range(pivots, 5, 100);

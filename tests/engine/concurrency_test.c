@@ -267,8 +267,7 @@ static void *churn_write_main(void *arg)
             fixture_chunk_add(chunk, i, churn_id(id, text), vector, DIM, 0);
         }
         for (uint32_t i = 0; i < 5; i++) {
-            struct omen_id id =
-                omen_id_num(LIVE_IDS / 2 + fixture_random(&seed) % (LIVE_IDS / 2));
+            struct omen_id id = omen_id_num(LIVE_IDS / 2 + fixture_random(&seed) % (LIVE_IDS / 2));
 
             omen_chunk_delete(chunk, 20 + i, &id);
         }
@@ -381,10 +380,10 @@ static void updates_and_deletes_are_atomic_for_those_who_read_beside_them(void *
 
     (void)state;
     fixture_open(&f, 2, 0);
-    ch.collection = fixture_collection(&f, "c",
-                                       (struct omen_collection_settings){.dim = DIM,
-                                                                         .metric = OMEN_METRIC_L2,
-                                                                         .checkpoint_bytes = 4096});
+    ch.collection =
+        fixture_collection(&f, "c",
+                           (struct omen_collection_settings){
+                               .dim = DIM, .metric = OMEN_METRIC_L2, .checkpoint_bytes = 4096});
     s = fixture_stream_open_as(ch.collection,
                                (struct omen_stream_options){.mode = OMEN_WRITE_UPSERT});
     chunk = fixture_chunk(s, LIVE_IDS);

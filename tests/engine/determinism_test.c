@@ -92,9 +92,10 @@ static int record_a_log(void **state)
     (void)state;
     fixture_open(&recorded, 2, 4);
     c = fixture_collection(&recorded, "recorded",
-                           (struct omen_collection_settings){
-                               .dim = DIM, .metric = OMEN_METRIC_L2, .epoch_points = EPOCH_POINTS,
-                               .checkpoint_bytes = 1u << 18});
+                           (struct omen_collection_settings){.dim = DIM,
+                                                             .metric = OMEN_METRIC_L2,
+                                                             .epoch_points = EPOCH_POINTS,
+                                                             .checkpoint_bytes = 1u << 18});
     fixture_insert(c, rows, 0, ROWS, 512);
     omen_collection_get_info(c, &info);
     assert_true(info.points / info.epoch >= 500);

@@ -9,7 +9,7 @@
 
 #include "engine/collection.h"
 
-#define DIM       4u
+#define DIM        4u
 #define PATIENCE_S 20
 
 static struct fixture_engine f;
@@ -176,9 +176,9 @@ static void sessions_idle_for_a_day_are_forgotten_and_no_younger_ones(void **sta
     (void)pthread_mutex_lock(&c->admit_mutex);
     clock = c->admit.clock_s;
     assert_true(clock > 0);
-    assert_int_equal(omen_admit_expire(c, c->admit.position, clock + OMEN_SESSION_IDLE_S - 1,
-                                       &complete, &err),
-                     OMEN_OK);
+    assert_int_equal(
+        omen_admit_expire(c, c->admit.position, clock + OMEN_SESSION_IDLE_S - 1, &complete, &err),
+        OMEN_OK);
     assert_non_null(omen_session_find(&c->admit.sessions, at.session_id));
     assert_int_equal(
         omen_admit_expire(c, c->admit.position, clock + OMEN_SESSION_IDLE_S, &complete, &err),

@@ -186,10 +186,8 @@ static omen_code push_mixed(omen_stream *stream, uint64_t seq, const float *rows
 static void update(omen_collection *c, const float *rows, omen_error *err)
 {
     struct signal s = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
-    struct omen_stream_options options = {.session_id = {5},
-                                          .mode = OMEN_WRITE_UPSERT,
-                                          .event = on_event,
-                                          .event_user = &s};
+    struct omen_stream_options options = {
+        .session_id = {5}, .mode = OMEN_WRITE_UPSERT, .event = on_event, .event_user = &s};
     struct omen_item_error errors[4];
     struct omen_stream_state state;
     uint64_t complete;
@@ -246,9 +244,7 @@ static uint64_t live(const char *dir, const float *rows)
     const struct omen_engine_options options = {
         .data_dir = dir, .ingest_threads = 1, .shards = 1, .search_threads = 1};
     const struct omen_collection_settings settings = {
-        .dim = DIM,
-        .metric = OMEN_METRIC_L2,
-        .checkpoint_bytes = OMEN_CHECKPOINT_BYTES_MIN};
+        .dim = DIM, .metric = OMEN_METRIC_L2, .checkpoint_bytes = OMEN_CHECKPOINT_BYTES_MIN};
     omen_engine *engine = NULL;
     omen_collection *c = NULL;
     omen_error err = {"", ""};

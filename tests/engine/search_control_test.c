@@ -77,9 +77,8 @@ static int build(void **state)
     rows = fixture_mixture(31, ROWS + 10, DIM, 20);
     fixture_open(&f, 2, 0);
     c = fixture_collection(&f, "c",
-                           (struct omen_collection_settings){.dim = DIM,
-                                                             .metric = OMEN_METRIC_L2,
-                                                             .checkpoint_bytes = 4096});
+                           (struct omen_collection_settings){
+                               .dim = DIM, .metric = OMEN_METRIC_L2, .checkpoint_bytes = 4096});
     fixture_insert(c, rows, 0, ROWS, 200);
     return 0;
 }
@@ -152,9 +151,8 @@ static void a_running_search_ends_early(void **state)
                             .count = OMEN_SEARCH_QUERIES_MAX,
                             .options = {.k = 10, .exact = true},
                             .deadline_ns = in_ns(1)};
-    struct omen_search other = {.queries = queries,
-                                .count = OMEN_SEARCH_QUERIES_MAX,
-                                .options = {.k = 10, .exact = true}};
+    struct omen_search other = {
+        .queries = queries, .count = OMEN_SEARCH_QUERIES_MAX, .options = {.k = 10, .exact = true}};
 
     (void)state;
     submit(&s);

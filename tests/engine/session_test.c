@@ -191,8 +191,8 @@ static void a_chunk_of_an_old_generation_or_out_of_turn_has_no_effect(void **sta
         memcpy(chunk->session_id, id, sizeof chunk->session_id);
         chunk->generation = session->generation - (i == 0);
         chunk->seq = i == 0 ? 2 : i == 1 ? 1 : 3;
-        assert_int_equal(
-            omen_admit_chunk(c, c->admit.position, chunk, NULL, &complete, &err), OMEN_OK);
+        assert_int_equal(omen_admit_chunk(c, c->admit.position, chunk, NULL, &complete, &err),
+                         OMEN_OK);
         assert_int_equal(session->last_seq, 1);
         assert_null(complete.first);
         omen_chunk_destroy(chunk);

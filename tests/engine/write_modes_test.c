@@ -24,9 +24,9 @@ static void open_stream(omen_write_mode mode)
 static void start(omen_metric metric)
 {
     fixture_open(&f, 2, 0);
-    c = fixture_collection(&f, "c",
-                           (struct omen_collection_settings){
-                               .dim = DIM, .metric = metric, .checkpoint_bytes = 4096});
+    c = fixture_collection(
+        &f, "c",
+        (struct omen_collection_settings){.dim = DIM, .metric = metric, .checkpoint_bytes = 4096});
     open_stream(OMEN_WRITE_UPSERT);
 }
 
@@ -113,8 +113,8 @@ static void assert_refused(enum omen_refusal refusal)
     struct omen_item_error e;
     uint64_t complete;
 
-    assert_int_equal(
-        omen_stream_take_errors(fixture_stream_get(s), &e, 1, &complete), refusal != 0 ? 1 : 0);
+    assert_int_equal(omen_stream_take_errors(fixture_stream_get(s), &e, 1, &complete),
+                     refusal != 0 ? 1 : 0);
     if (refusal != 0) assert_int_equal(e.refusal, refusal);
 }
 
