@@ -184,7 +184,6 @@ omen_code omen_admit_expire(omen_collection *collection, uint64_t position, uint
                             struct omen_epoch_list *complete, omen_error *err)
 {
     struct omen_admit *admit = &collection->admit;
-    const struct omen_graph *graph = &collection->graph;
     omen_code code = end_unless_empty(collection, complete, err);
 
     if (code != OMEN_OK) return code;
@@ -196,11 +195,7 @@ omen_code omen_admit_expire(omen_collection *collection, uint64_t position, uint
         code = omen_admit_reserve_deaths(admit, 1, err);
         if (code != OMEN_OK) return code;
         entry = omen_expiry_take(&admit->expiry);
-        if (omen_graph_born(graph, entry.slot) != entry.born ||
-            omen_graph_died(graph, entry.slot) != OMEN_EPOCH_NEVER ||
-            atomic_load_explicit(omen_graph_expires(graph, entry.slot), memory_order_relaxed) !=
-                entry.at)
-            continue;
+        if (!omen_admit_expires(collection, &entry)) continue;
         omen_admit_kill(collection, entry.slot);
         admit->open->dirty = true;
     }

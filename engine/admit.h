@@ -138,6 +138,9 @@ void omen_admit_kill(omen_collection *collection, uint32_t slot);
 OMEN_CHECKED omen_code omen_admit_reserve_deaths(struct omen_admit *admit, uint32_t deaths,
                                                  omen_error *err);
 
+/* admit_write.c: does the entry say when the point in its slot expires? */
+bool omen_admit_expires(const omen_collection *collection, const struct omen_expiry_entry *entry);
+
 /* recycle.c: what a CHECKPOINT record means for slots: the swept ones become free, and it is
  * decided which of the dead are swept in the boundary epoch. */
 OMEN_CHECKED omen_code omen_admit_recycle(omen_collection *collection, omen_error *err);

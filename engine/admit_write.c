@@ -106,6 +106,33 @@ omen_code omen_admit_reserve_deaths(struct omen_admit *admit, uint32_t deaths, o
     return code;
 }
 
+bool omen_admit_expires(const omen_collection *collection, const struct omen_expiry_entry *entry)
+{
+    const struct omen_graph *graph = &collection->graph;
+
+    return omen_graph_born(graph, entry->slot) == entry->born &&
+           omen_graph_died(graph, entry->slot) == OMEN_EPOCH_NEVER &&
+           atomic_load_explicit(omen_graph_expires(graph, entry->slot), memory_order_relaxed) ==
+               entry->at;
+}
+
+static bool expires(const void *user, const struct omen_expiry_entry *entry)
+{
+    return omen_admit_expires(user, entry);
+}
+
+/* Points whose time is set again and again leave an entry each time: they are dropped before the
+ * heap grows. */
+static omen_code reserve_expiry(omen_collection *c, uint32_t more, omen_error *err)
+{
+    struct omen_expiry *expiry = &c->admit.expiry;
+
+    if (more <= expiry->capacity - expiry->count) return OMEN_OK;
+    omen_expiry_keep(expiry, expires, c);
+    /* As much room again as is used, so that the next time is far away. */
+    return omen_expiry_reserve(expiry, more > expiry->count ? more : expiry->count, err);
+}
+
 static omen_code reserve(omen_collection *c, const omen_chunk *chunk, omen_error *err)
 {
     struct omen_admit *admit = &c->admit;
@@ -117,8 +144,7 @@ static omen_code reserve(omen_collection *c, const omen_chunk *chunk, omen_error
     if (end > OMEN_SLOTS_MAX) end = OMEN_SLOTS_MAX;
     if (code == OMEN_OK) code = omen_slot_table_reserve(&admit->codes, chunk->count, err);
     if (code == OMEN_OK) code = omen_slots_reserve(&admit->open->placed, chunk->count, err);
-    if (code == OMEN_OK && chunk->expires != NULL)
-        code = omen_expiry_reserve(&admit->expiry, chunk->count, err);
+    if (code == OMEN_OK && chunk->expires != NULL) code = reserve_expiry(c, chunk->count, err);
     if (code == OMEN_OK && (chunk->mode != OMEN_WRITE_INSERT_ONLY || chunk->delete_count > 0))
         code = omen_admit_reserve_deaths(admit, chunk->count + chunk->delete_count, err);
     if (code == OMEN_OK) code = omen_graph_reserve(&c->graph, (uint32_t)end, err);

@@ -32,6 +32,20 @@ omen_code omen_expiry_reserve(struct omen_expiry *expiry, uint32_t more, omen_er
     return OMEN_OK;
 }
 
+void omen_expiry_keep(struct omen_expiry *expiry,
+                      bool (*lives)(const void *user, const struct omen_expiry_entry *entry),
+                      const void *user)
+{
+    uint32_t count = expiry->count;
+
+    expiry->count = 0;
+    for (uint32_t i = 0; i < count; i++) { /* at most as many are written as were read */
+        struct omen_expiry_entry entry = expiry->heap[i];
+
+        if (lives(user, &entry)) omen_expiry_add(expiry, entry);
+    }
+}
+
 void omen_expiry_add(struct omen_expiry *expiry, struct omen_expiry_entry entry)
 {
     uint32_t i = expiry->count++;

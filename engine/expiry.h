@@ -1,7 +1,8 @@
 /* expiry.h - which points expire next: a binary heap of (time, slot). ADMIT's thread only.
  *
  * A point that was deleted or got another time leaves its entry behind; whoever takes one compares
- * it with the slot. The order in which points expire is by time, then slot: the log alone decides.
+ * it with the slot, and before the heap grows the entries that mean nothing any more are dropped.
+ * The order in which points expire is by time, then slot: the log alone decides.
  */
 #ifndef OMEN_EXPIRY_H
 #define OMEN_EXPIRY_H
@@ -25,6 +26,10 @@ void omen_expiry_deinit(struct omen_expiry *expiry);
 /* Room for `more` further entries. Fails: OMEN_RESOURCE_EXHAUSTED, heap unchanged. */
 OMEN_CHECKED omen_code omen_expiry_reserve(struct omen_expiry *expiry, uint32_t more,
                                            omen_error *err);
+/* Keeps only the entries of which `lives` is true. */
+void omen_expiry_keep(struct omen_expiry *expiry,
+                      bool (*lives)(const void *user, const struct omen_expiry_entry *entry),
+                      const void *user);
 /* Room must have been reserved. */
 void omen_expiry_add(struct omen_expiry *expiry, struct omen_expiry_entry entry);
 

@@ -112,6 +112,9 @@ void omen_session_forget_errors(struct omen_sessions *sessions, struct omen_sess
 
 void omen_sessions_expire(struct omen_sessions *sessions, uint32_t now_s)
 {
+    /* A log of algorithm version 1 has no clock: its sessions are as old as the first time told. */
+    for (struct omen_session *s = sessions->oldest; s != NULL && s->touched_s == 0; s = s->newer)
+        s->touched_s = now_s;
     while (sessions->oldest != NULL &&
            (uint64_t)sessions->oldest->touched_s + OMEN_SESSION_IDLE_S <= now_s)
         remove_session(sessions, sessions->oldest, "a day went by");
