@@ -77,7 +77,6 @@ void omen_step_destroy(struct omen_step *step)
     omen_free(step->takeover_begin);
     omen_free(step->takeover_pivots);
     omen_free(step->moves);
-    omen_free(step->repairs);
     omen_free(step->blocks);
     omen_free(step);
 }
@@ -204,7 +203,6 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
     for (uint32_t i = 0; i < step->worker_count; i++) {
         step->workers[i].code = OMEN_OK;
         step->workers[i].move_count = 0;
-        step->workers[i].repair_count = 0;
     }
     if (stride <= step->fit_stride && probes <= step->fit_probes && keys <= step->fit_keys)
         return OMEN_OK;
@@ -257,7 +255,6 @@ static void worker_deinit(struct omen_worker *w)
     omen_free(w->cell_list);
     omen_free(w->cell_begin);
     omen_free(w->moves);
-    omen_free(w->repairs);
 }
 
 static omen_code collect_points(struct omen_step *step, omen_error *err)

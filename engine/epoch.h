@@ -30,17 +30,9 @@ struct omen_block {
     uint32_t *shard_begin; /* shards + 1 */
 };
 
-/* A member that a new pivot takes over. */
+/* A member that a new pivot takes over; in other steps another pair of a number and a slot. */
 struct omen_move {
     uint32_t cell, slot;
-};
-
-/* A link to a dead node, and what takes its place; sorted by (shard, target, dead, rank). */
-struct omen_repair {
-    uint32_t shard, target, dead;
-    uint32_t rank; /* among the substitutes for this dead one, 0 the nearest */
-    uint32_t link; /* OMEN_SLOT_NONE: nothing does */
-    float distance;
 };
 
 /* One thread's scratch; grown between phases, never shared within one. */
@@ -64,8 +56,6 @@ struct omen_worker {
     uint32_t *cell_points; /* OMEN_BLOCK_POINTS x probes */
     struct omen_move *moves;
     uint32_t move_count, move_capacity;
-    struct omen_repair *repairs;
-    uint32_t repair_count, repair_capacity;
     omen_code code; /* first failure of this thread in this epoch */
     omen_error error;
 };
@@ -102,8 +92,6 @@ struct omen_step {
     uint32_t *takeover_pivots;
     struct omen_move *moves; /* of all workers, by cell, then slot: one order, whoever found them */
     uint32_t move_count, move_capacity;
-    struct omen_repair *repairs; /* of all workers, sorted */
-    uint32_t repair_count, repair_capacity;
     struct omen_block *blocks;
     uint32_t block_count, block_capacity, block_points;
     _Atomic uint32_t next; /* work counter of the phase */
@@ -130,6 +118,10 @@ OMEN_CHECKED omen_code omen_step_take_over(struct omen_step *step, omen_error *e
 OMEN_CHECKED omen_code omen_step_route(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_propose(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_link(struct omen_step *step, omen_error *err);
+
+/* mend.c: gives a living node's row others in the place of its links to dead ones. False: there
+ * were none. The row's writer in this step. */
+bool omen_mend_row(struct omen_step *step, struct omen_worker *worker, uint32_t slot);
 
 /* Room for `count` moves; for `points` points and their routes. Fail: OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_step_fit_moves(struct omen_step *step, uint32_t count, omen_error *err);

@@ -1,11 +1,9 @@
 /* sweep.c - at a boundary: whatever still refers to nodes that are to go is found and mended, so
  * that their slots may be used again after the next boundary (admit.h, grace.h).
  *
- * All rows are gone over, each shard's by one thread. A link to a dead node is replaced by the
- * nearest of that node's living neighbours that is not linked yet (FreshDiskANN's consolidation, as
- * in repair.c, which has seen to most of them), or dropped. Rows of dead nodes are read and not
- * written, so the result does not depend on who comes first. Pivots that go leave their number to
- * the last one, and the members of their cells move to their nearest other pivot, in slot order.
+ * All rows are gone over, each shard's by one thread, and those that still link to dead nodes are
+ * mended (mend.c; repair.c has seen to most of them). Pivots that go leave their number to the last
+ * one, and the members of their cells move to their nearest other pivot, in slot order.
  *
  * Searches run on. They may read an old link and pass through a node that has gone: its row and its
  * code stay as they are until its slot is used again, and then they have left.
@@ -20,7 +18,6 @@ static omen_code collect_displaced(struct omen_step *step, uint32_t gone, uint32
 static void rename_cell(struct omen_step *step, uint32_t cell_index);
 static void sweep_rows(void *context, uint32_t worker);
 static void sweep_row(struct omen_step *step, struct omen_worker *w, uint32_t slot);
-static bool substitute(struct omen_step *step, struct omen_worker *w, uint32_t slot, uint32_t at);
 
 omen_code omen_step_sweep(struct omen_step *step, omen_error *err)
 {
@@ -157,40 +154,14 @@ static void sweep_row(struct omen_step *step, struct omen_worker *w, uint32_t sl
 {
     const struct omen_graph *graph = &step->collection->graph;
     const struct omen_row *row = omen_graph_row(graph, slot);
-    bool lives = *omen_graph_state(graph, slot) == OMEN_NODE_LINKED;
 
-    if (!lives && is_swept(&step->epoch->swept, slot)) return; /* goes, and is read by others */
+    if (*omen_graph_state(graph, slot) == OMEN_NODE_LINKED) {
+        (void)omen_mend_row(step, w, slot);
+        return;
+    }
+    if (is_swept(&step->epoch->swept, slot)) return; /* goes, and is read by others */
     for (uint32_t i = omen_row_count(row); i-- > 0;) {
-        if (*omen_graph_state(graph, omen_row_link(row, i)) == OMEN_NODE_LINKED) continue;
-        if (!lives || !substitute(step, w, slot, i)) omen_row_remove(graph, slot, i);
+        if (*omen_graph_state(graph, omen_row_link(row, i)) != OMEN_NODE_LINKED)
+            omen_row_remove(graph, slot, i);
     }
-}
-
-/* Puts the nearest living neighbour of the dead one in its place. False: there is none. */
-static bool substitute(struct omen_step *step, struct omen_worker *w, uint32_t slot, uint32_t at)
-{
-    const struct omen_graph *graph = &step->collection->graph;
-    const struct omen_row *row = omen_graph_row(graph, slot);
-    uint32_t links[OMEN_ROW_LINKS];
-    uint32_t degree = omen_row_read(omen_graph_row(graph, omen_row_link(row, at)), links);
-    struct omen_nearest nearest = {
-        .keys = w->keys, .keep = 1, .capacity = step->key_buffer, .threshold = INFINITY};
-    struct omen_nearest *one = &nearest;
-    struct omen_members members;
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < degree; i++) {
-        bool usable = links[i] != slot && *omen_graph_state(graph, links[i]) == OMEN_NODE_LINKED;
-
-        for (uint32_t j = 0; j < omen_row_count(row) && usable; j++)
-            usable = omen_row_link(row, j) != links[i];
-        if (usable) w->members[count++] = links[i];
-    }
-    if (count == 0) return false;
-    omen_gather_members(step, w, count, false, &members);
-    omen_near_members(step, w, &members, &slot, &one, 1);
-    (void)omen_nearest_finish(&nearest);
-    omen_row_replace(graph, slot, at, omen_key_slot(nearest.keys[0]),
-                     omen_key_distance(nearest.keys[0]));
-    return true;
 }

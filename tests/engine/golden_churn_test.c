@@ -21,7 +21,7 @@
 
 #define GOLDEN_HASH_1   UINT64_C(0xd5cdd631a8ce9a42)
 #define GOLDEN_POINTS_1 2600u
-#define GOLDEN_HASH_2   UINT64_C(0xb76c83dc9b01d200)
+#define GOLDEN_HASH_2   UINT64_C(0x2d0b0e37afe46ad9)
 #define GOLDEN_POINTS_2 562u
 #define ROWS            2600u
 #define MADE_ROWS       1100u /* of which algorithm 2's log is made */
