@@ -61,8 +61,10 @@ void omen_code_prepare(const struct omen_kernels *kernels, const uint8_t *code,
     size_t stride = omen_code_stride(kernels->dim);
     const struct omen_probe sum = {ones, 128 * (int32_t)stride};
 
+    int8_t *restrict values = out->values; /* else each byte written might be this pointer's own */
+
     for (size_t i = 0; i < stride; i++)
-        out->values[i] = (int8_t)(code[i] ^ 0x80u); /* code - 128, in two's complement */
+        values[i] = (int8_t)(code[i] ^ 0x80u); /* code - 128, in two's complement */
     out->bias = 128 * kernels->dot_i8_one(code, &sum, stride);
     out->meta = meta;
 }

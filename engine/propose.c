@@ -22,6 +22,8 @@ static void propose_blocks(void *context, uint32_t worker);
 static bool grow_for_block(struct omen_step *step, struct omen_worker *w);
 static void group_by_cell(struct omen_step *step, struct omen_worker *w, uint32_t first,
                           uint32_t count);
+static void order_by_home(struct omen_step *step, struct omen_worker *w, uint32_t first,
+                          uint32_t count);
 static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t first);
 static void scan_everything(struct omen_step *step, struct omen_worker *w, uint32_t first,
                             uint32_t count);
@@ -41,8 +43,8 @@ static void propose_blocks(void *context, uint32_t worker)
     struct omen_step *step = context;
     struct omen_worker *w = &step->workers[worker];
 
-    for (uint32_t i = omen_step_next(step); i < step->block_count; i = omen_step_next(step)) {
-        uint32_t first = i * step->block_points;
+    for (uint32_t b = omen_step_next(step); b < step->block_count; b = omen_step_next(step)) {
+        uint32_t first = b * step->block_points;
         uint32_t left = step->point_count - first;
         uint32_t count = left < step->block_points ? left : step->block_points;
 
@@ -58,10 +60,14 @@ static void propose_blocks(void *context, uint32_t worker)
             group_by_cell(step, w, first, count);
             scan_cells(step, w, first);
         }
-        for (uint32_t p = 0; p < count; p++)
+        order_by_home(step, w, first, count);
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t p = w->cell_points[i];
+
             write_row(step, w, step->points[first + p], &w->nearest[p]);
+        }
         OMEN_FAULT_POINT("propose");
-        if (!collect_backlinks(step, &step->blocks[i], first, count)) {
+        if (!collect_backlinks(step, &step->blocks[b], first, count)) {
             w->code =
                 omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "the links of %u points", count);
             return;
@@ -109,6 +115,24 @@ static void group_by_cell(struct omen_step *step, struct omen_worker *w, uint32_
         for (uint32_t j = 0; j < step->route_counts[first + p]; j++)
             w->cell_points[begin[route[j] + 1]++] = p;
     }
+}
+
+/* Points of one cell have most of their candidates in common: selected for one after the other,
+ * they find the codes in the cache. Fills cell_points[0..count). */
+static void order_by_home(struct omen_step *step, struct omen_worker *w, uint32_t first,
+                          uint32_t count)
+{
+    const struct omen_graph *graph = &step->collection->graph;
+    uint32_t *begin = w->cell_begin;
+    uint32_t pivots = step->collection->cells.count;
+
+    memset(begin, 0, (pivots + 2) * sizeof *begin);
+    for (uint32_t p = 0; p < count; p++)
+        begin[*omen_graph_home(graph, step->points[first + p]) + 1]++;
+    for (uint32_t i = 1; i < pivots + 1; i++)
+        begin[i] += begin[i - 1];
+    for (uint32_t p = 0; p < count; p++)
+        w->cell_points[begin[*omen_graph_home(graph, step->points[first + p])]++] = p;
 }
 
 static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t first)

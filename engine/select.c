@@ -1,53 +1,80 @@
 /* select.c - diversity selection: which of the near points become links.
  *
- * A candidate is kept if it is nearer to the point than to any one kept before it. Kept candidates
- * are prepared once as the signed side of the products; a candidate's code is read in place. The
- * first one that is too near ends a candidate, so one product after the other beats a matrix while
- * few are kept.
+ * A candidate is kept if it is nearer to the point than to any one kept before it. The candidate is
+ * the signed side of the products, so that the kept ones' codes are read where they are; four
+ * products at a time cost little more than one, and the first four that have one too near end the
+ * candidate: most fall to the first.
  */
 #include "engine/epoch.h"
 
-#define LOOK_AHEAD 4u
+#define LOOK_AHEAD 8u
+#define TOGETHER   4u /* products at a time: what dot_i8_many does at once */
+
+/* One selection under way. */
+struct selection {
+    struct omen_step *step;
+    struct omen_prepared candidate;
+    uint32_t kept;
+    const uint8_t *codes[OMEN_ROW_LINKS + 1];
+    struct omen_code_meta metas[OMEN_ROW_LINKS + 1];
+};
+
+static bool is_diverse(struct selection *s, float near)
+{
+    const omen_collection *c = s->step->collection;
+    float phi_squared = s->step->epoch->phi_squared;
+    struct omen_probe probe = omen_prepared_probe(&s->candidate);
+    struct omen_code_meta meta = s->candidate.meta;
+
+    for (uint32_t first = 0; first < s->kept; first += TOGETHER) {
+        uint32_t n = s->kept - first < TOGETHER ? s->kept - first : TOGETHER;
+        int32_t dots[TOGETHER];
+        bool too_near = false;
+
+        c->kernels.dot_i8_many(s->codes + first, n, &probe, c->graph.stride, dots);
+        for (uint32_t j = 0; j < n; j++) {
+            struct omen_code_meta other = s->metas[first + j];
+            float d = omen_code_distance(meta, other, dots[j]) +
+                      omen_code_augment(phi_squared, meta.norm, other.norm);
+
+            too_near |= d < near;
+        }
+        if (too_near) return false;
+    }
+    return true;
+}
 
 uint32_t omen_select_diverse(struct omen_step *step, struct omen_worker *worker, omen_key *keys,
                              uint32_t count, uint32_t keep, uint32_t fill)
 {
     const omen_collection *c = step->collection;
     const struct omen_graph *graph = &c->graph;
-    float phi_squared = step->epoch->phi_squared;
-    struct omen_prepared kept[OMEN_ROW_LINKS + 1];
+    struct selection s;
     omen_key spare[OMEN_ROW_LINKS + 1]; /* the nearest of those not kept */
     uint32_t spares = 0;
-    uint32_t n = 0;
 
+    s.step = step;
+    s.kept = 0;
+    s.candidate.values = worker->probes;
     for (uint32_t i = 0; i < count && i < LOOK_AHEAD; i++)
         omen_graph_prefetch_code(graph, omen_key_slot(keys[i]));
-    for (uint32_t i = 0; i < count && n < keep; i++) {
+    for (uint32_t i = 0; i < count && s.kept < keep; i++) {
         uint32_t slot = omen_key_slot(keys[i]);
-        float near = omen_key_distance(keys[i]);
         const uint8_t *code = omen_graph_code(graph, slot);
         struct omen_code_meta meta = *omen_graph_meta(graph, slot);
-        bool diverse = true;
 
         if (i + LOOK_AHEAD < count)
             omen_graph_prefetch_code(graph, omen_key_slot(keys[i + LOOK_AHEAD]));
-        for (uint32_t j = 0; j < n && diverse; j++) {
-            struct omen_probe probe = omen_prepared_probe(&kept[j]);
-            int32_t dot = c->kernels.dot_i8_one(code, &probe, graph->stride);
-            float d = omen_code_distance(meta, kept[j].meta, dot) +
-                      omen_code_augment(phi_squared, meta.norm, kept[j].meta.norm);
-
-            diverse = d >= near;
-        }
-        if (!diverse) {
+        omen_code_prepare(&c->kernels, code, meta, &s.candidate);
+        if (!is_diverse(&s, omen_key_distance(keys[i]))) {
             if (spares < fill) spare[spares++] = keys[i];
             continue;
         }
-        kept[n].values = worker->probes + n * graph->stride;
-        omen_code_prepare(&c->kernels, code, meta, &kept[n]);
-        keys[n++] = keys[i];
+        s.codes[s.kept] = code;
+        s.metas[s.kept] = meta;
+        keys[s.kept++] = keys[i];
     }
-    for (uint32_t i = 0; i < spares && n < fill; i++)
-        keys[n++] = spare[i];
-    return n;
+    for (uint32_t i = 0; i < spares && s.kept < fill; i++)
+        keys[s.kept++] = spare[i];
+    return s.kept;
 }
