@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
+import time
 
 import numpy as np
 import pytest
-from omendb_client import Client
+from omendb_client import Client, FailedPrecondition, Validation
 from scripted_server import Script, ScriptedServer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -26,11 +28,12 @@ class Server:
     """The real omendb-server on its own data directory; keeps its port over restarts, so that a
     client may resume."""
 
-    def __init__(self, directory: pathlib.Path) -> None:
+    def __init__(self, directory: pathlib.Path, *flags: str) -> None:
         binary = os.environ.get("OMENDB_SERVER_BINARY")
         if not binary:
             pytest.fail("OMENDB_SERVER_BINARY names no omendb-server: build it, then export it")
-        self._command = [binary, "--data-dir", str(directory / "data")]
+        self._command = [binary, "--data-dir", str(directory / "data"), *flags]
+        directory.mkdir(exist_ok=True)
         self._log_path = directory / "server.log"
         self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
@@ -55,11 +58,27 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def resident_bytes(self) -> int:
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
+
+
+def validate(client: Client, name: str, seconds: float = 30.0) -> Validation:
+    """Every invariant of the collection holds; waits until it is at rest."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return client.validate_collection(name)
+        except FailedPrecondition as error:
+            if error.reason != "NOT_AT_REST" or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +90,23 @@ def shared_server(tmp_path_factory):
 
 
 @pytest.fixture
-def server(tmp_path):
+def start_server(tmp_path):
+    """start_server(flag, ...) starts a server of one test."""
+    running: list[Server] = []
+
+    def start(*flags: str) -> Server:
+        running.append(Server(tmp_path / f"server{len(running)}", *flags))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def server(start_server):
     """A server of one test, which may kill it."""
-    server = Server(tmp_path)
-    yield server
-    server.stop()
+    return start_server()
 
 
 @pytest.fixture

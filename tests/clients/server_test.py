@@ -1,13 +1,17 @@
 """The Python client against the real server: every call, its limits, and a server that dies."""
 import threading
+import time
 
 import numpy as np
 import pytest
+from conftest import validate
 from omendb_client import (
     AlreadyExists,
     Client,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
+    QueryOptions,
 )
 
 
@@ -253,3 +257,233 @@ def test_durable_rows_survive_a_kill_right_after_the_acknowledgement(server):
         found = client.search("kept", data, k=1, exact=True)
     assert (found.ids[:, 0] == np.arange(1500)).all()
     assert (found.distances[:, 0] == 0).all()
+
+
+# ---- upsert, delete, get ----------------------------------------------------------------------
+
+
+def test_points_are_written_read_and_deleted_under_numbers_and_keys(client, collection):
+    data = gaussian(4, 6, 20)
+    ids = [7, "7", "grün", b"\x00\xff"]
+    client.create_collection(collection, dim=6, metric="l2")
+    written = client.upsert(collection, ids, data)
+    assert (written.written, written.errors) == (4, [])
+    got = client.get(collection, [*ids, 8, "8"])
+    assert got.ids == [7, b"7", "grün".encode(), b"\x00\xff", 8, b"8"]
+    assert got.found.tolist() == [True] * 4 + [False] * 2
+    assert (got.vectors[:4] == data).all() and np.isnan(got.vectors[4:]).all()
+    assert (got.expires_unix_s == 0).all()
+    deleted = client.delete(collection, ["7", "never there"])
+    assert deleted.errors == [] and deleted.token.log_position > written.token.log_position
+    assert client.get(collection, ids, vectors=False).found.tolist() == [True, False, True, True]
+    assert client.get_collection(collection).points == 3
+
+
+def test_calls_of_more_than_a_request_holds_are_cut_and_joined(client, collection):
+    count, dim = 3000, 200  # 2.4 MB: five requests; three for Get
+    data = gaussian(count, dim, 21)
+    keys = [f"point-{number}" for number in range(count)]
+    client.create_collection(collection, dim=dim, metric="l2")
+    data[[1, 2500], 3] = np.nan
+    written = client.upsert(collection, keys, data, wait="durable")
+    assert [(error.index, error.id, error.reason) for error in written.errors] == [
+        (1, b"point-1", "NOT_FINITE"), (2500, b"point-2500", "NOT_FINITE")]
+    assert written.written == count - 2
+    good = [number for number in range(count) if number not in (1, 2500)]
+    assert client.search(collection, data[2], k=1, min_read=written.token).hits(0)[0] == (
+        b"point-2", 0.0)
+    got = client.get(collection, keys)
+    assert np.flatnonzero(~got.found).tolist() == [1, 2500]
+    assert (got.vectors[good] == data[good]).all()
+    assert client.delete(collection, keys).errors == []
+    assert client.get_collection(collection).points == 0
+
+
+@pytest.mark.parametrize("write", ["insert", "upsert"])
+def test_modes_say_what_becomes_of_an_id_that_exists(client, collection, write):
+    data = gaussian(9, 5, 22)
+    call = getattr(client, write)
+    client.create_collection(collection, dim=5, metric="l2")
+    assert call(collection, [1, "a"], data[:2], mode="insert").errors == []
+    again = call(collection, [1, "b"], data[2:4], mode="insert")
+    assert [(error.id, error.reason) for error in again.errors] == [(1, "ALREADY_EXISTS")]
+    absent = call(collection, [1, "c"], data[4:6], mode="update")
+    assert [(error.id, error.reason) for error in absent.errors] == [(b"c", "POINT_NOT_FOUND")]
+    with pytest.raises(NotFound, match="1 points were refused, the first at index 1 with id b'c'"):
+        absent.raise_for_errors()
+    assert call(collection, ["a", "c"], data[6:8], mode="upsert").errors == []
+    got = client.get(collection, [1, "a", "b", "c"])
+    assert (got.vectors == data[[4, 6, 3, 7]]).all()
+
+
+def test_a_time_to_live_is_told_as_the_moment_when_it_ends(client, collection):
+    before = int(time.time())
+    client.create_collection(collection, dim=4, metric="l2")
+    client.insert(collection, [1, "a"], np.eye(4)[:2], ttl=1000)
+    client.upsert(collection, [2], np.eye(4)[:1], ttl=1000)
+    client.upsert(collection, [3], np.eye(4)[:1])
+    expires = client.get(collection, [1, "a", 2, 3]).expires_unix_s
+    assert expires[3] == 0
+    assert (expires[:3] >= before + 1000).all() and (expires[:3] <= before + 1062).all()
+
+
+def test_rows_and_deletes_of_a_stream_keep_their_order(client, collection):
+    data = gaussian(600, 8, 23)
+    client.create_collection(collection, dim=8, metric="l2")
+    with client.insert_stream(collection, mode="upsert") as stream:
+        stream.add(np.arange(300), data[:300])
+        stream.delete(np.arange(100))
+        stream.add(np.arange(50), data[300:350])
+        stream.delete([0, "nobody"])
+        stream.flush("searchable")
+        got = client.get(collection, np.arange(300))
+        assert np.flatnonzero(~got.found).tolist() == [0, *range(50, 100)]
+        assert (got.vectors[1:50] == data[301:350]).all()
+        assert stream.progress.added == 452 and stream.errors == []
+
+
+def test_ids_that_are_none_are_told_one_by_one(client, collection):
+    client.create_collection(collection, dim=3, metric="l2")
+    long = "x" * 65
+    written = client.upsert(collection, ["", "ok", long], np.eye(3))
+    assert [(error.index, error.reason) for error in written.errors] == [
+        (0, "BAD_ID"), (2, "BAD_ID")]
+    assert [error.index for error in client.delete(collection, ["ok", long]).errors] == [1]
+    with pytest.raises(InvalidArgument) as caught:
+        client.get(collection, [long])
+    assert caught.value.reason == "BAD_ID"
+
+
+# ---- queries of their own, tokens -------------------------------------------------------------
+
+
+def test_a_bad_query_costs_the_others_nothing(client, collection):
+    data = gaussian(3000, 8, 24)
+    queries = data[:2500].copy()
+    queries[[3, 2400], 5] = np.inf
+    client.create_collection(collection, dim=8, metric="l2")
+    client.insert(collection, np.arange(3000), data)
+    found = client.search(collection, queries, k=2, exact=True)
+    assert [(error.index, error.reason) for error in found.errors] == [
+        (3, "NOT_FINITE"), (2400, "NOT_FINITE")]
+    assert found.counts[3] == 0 and found.hits(3) == []
+    good = np.delete(np.arange(2500), [3, 2400])
+    assert (found.ids[good, 0] == good).all()
+    with pytest.raises(InvalidArgument, match="NOT_FINITE"):
+        found.raise_for_errors()
+
+
+def test_each_query_may_have_options_of_its_own(client, collection):
+    data = gaussian(3000, 8, 25)
+    client.create_collection(collection, dim=8, metric="l2")
+    client.insert(collection, np.arange(3000), data)
+    options = [QueryOptions(k=3, ef=50), None, QueryOptions(k=7, exact=True), QueryOptions(k=20000)]
+    found = client.search(collection, data[:4], k=5, ef=77, options=options)
+    assert found.counts.tolist() == [3, 5, 7, 0] and found.ids.shape == (4, 20000)
+    assert found.exact[:3].tolist() == [False, False, True]
+    assert found.ef[:3].tolist() == [50, 77, 0]
+    assert [(error.index, error.reason) for error in found.errors] == [(3, "BAD_LIMIT")]
+    # More hits than one request may ask for.
+    wide = client.search(collection, data[:120], k=1, options=[QueryOptions(k=10_000)] * 120)
+    assert (wide.counts == 3000).all() and (wide.ids[:, 0] == np.arange(120)).all()
+    with pytest.raises(InvalidArgument, match="options has 4 entries, wanted 3"):
+        client.search(collection, data[:3], options=options)
+
+
+def test_hits_with_keys_are_told_by_their_keys(client, collection):
+    client.create_collection(collection, dim=4, metric="l2")
+    client.insert(collection, [5, "five", 6], np.eye(4)[:3])
+    found = client.search(collection, np.eye(4)[[1, 0]], k=4)
+    assert found.hits(0)[0] == (b"five", 0.0) and found.hits(1)[0] == (5, 0.0)
+    assert {number for number, _ in found.hits(0)} == {5, b"five", 6}
+    assert found.keys[0, 3] is None and found.ids[0, 0] == 0
+    one = client.search(collection, np.eye(4)[0], k=1)
+    assert one.keys is None and one.ids.tolist() == [[5]]
+
+
+def test_a_search_with_a_writes_token_sees_the_write(client, collection):
+    data = gaussian(4000, 16, 26)
+    client.create_collection(collection, dim=16, metric="l2")
+    for begin in range(0, 4000, 500):
+        ids = np.arange(begin, begin + 500)
+        result = client.insert(collection, ids, data[ids], wait="durable")
+        found = client.search(collection, data[ids], k=1, exact=True, min_read=result.token)
+        assert (found.ids[:, 0] == ids).all()
+        assert found.token.log_position >= result.token.log_position == result.log_position
+    client.delete_collection(collection)
+    client.create_collection(collection, dim=16, metric="l2")
+    with pytest.raises(FailedPrecondition) as caught:
+        client.search(collection, data[:1], min_read=result.token)
+    assert caught.value.reason == "INCARNATION_CHANGED"
+
+
+def test_a_session_of_a_collection_that_was_made_again_is_refused(server):
+    with Client(server.target) as client:
+        client.create_collection("again", dim=2)
+        with client.insert_stream("again") as stream:
+            stream.add([1], np.ones((1, 2)))
+            stream.flush()
+            client.delete_collection("again")
+            client.create_collection("again", dim=2)
+            with pytest.raises((FailedPrecondition, NotFound)):
+                stream.add([2], np.ones((1, 2)))
+                stream.flush(timeout=30)
+            stream.abandon()
+        assert client.get_collection("again").points == 0
+
+
+def test_a_collection_is_validated_and_counted(client, collection):
+    data = gaussian(2000, 8, 27)
+    data[1500:] = data[0]
+    client.create_collection(collection, dim=8, metric="l2", checkpoint_bytes=4096)
+    client.insert(collection, np.arange(2000), data)
+    client.delete(collection, np.arange(1000, 1100))
+    counted = validate(client, collection)
+    assert counted.points == 1900 and counted.linked >= 1400
+    assert counted.reached_by_links > 0 and counted.links > counted.linked
+    state = client.get_collection(collection)
+    assert state.checkpoint_bytes == 4096 and state.slots_max == 2000
+    assert state.slots >= state.points == 1900
+
+
+# ---- drains -----------------------------------------------------------------------------------
+
+
+def test_an_insert_outlives_a_server_that_is_asked_to_stop(server):
+    data = gaussian(60_000, 32, 28)
+    ended = threading.Event()
+    with Client(server.target) as client:
+        client.create_collection("kept", dim=32, metric="l2")
+
+        def stop_halfway(progress):
+            if progress.durable >= 10_000 and not ended.is_set():
+                ended.set()
+                assert server.stop() == 0
+                server.start()
+
+        with client.insert_stream("kept", window_bytes=1 << 20) as stream:
+            for begin in range(0, 60_000, 500):
+                stream.add(np.arange(begin, begin + 500), data[begin:begin + 500])
+                stop_halfway(stream.progress)
+            stream.flush(timeout=60)
+            assert ended.is_set() and stream.reconnects >= 1
+            assert stream.errors == [] and stream.errors_complete
+        got = client.get("kept", np.arange(60_000))
+        assert got.found.all() and (got.vectors == data).all()
+
+
+def test_an_idle_stream_goes_on_after_it_was_asked_to_open_again(start_server):
+    server = start_server("--stream-max-age-seconds", "1")
+    with Client(server.target) as client:
+        client.create_collection("old", dim=2, metric="l2")
+        with client.insert_stream("old", retry_seconds=0.5) as stream:
+            stream.add([1], np.ones((1, 2)))
+            stream.flush()
+            deadline = time.monotonic() + 30
+            while stream.reconnects < 3:  # longer than retry_seconds without any progress
+                assert time.monotonic() < deadline, "it was never asked"
+                time.sleep(0.02)
+            stream.add([2], np.ones((1, 2)))
+            stream.flush()
+        assert client.get_collection("old").points == 2
+    assert server.stop() == 0

@@ -2,18 +2,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from omendb_client import collection as collections
+from omendb_client import points, writes
 from omendb_client import search as searching
 from omendb_client import wire as wires
-from omendb_client.collection import Collection
-from omendb_client.errors import DeadlineExceeded, InvalidArgument, Unavailable
-from omendb_client.insert import InsertResult, InsertStream, Progress, check_rows
-from omendb_client.search import SearchResult
+from omendb_client.collection import Collection, Validation
+from omendb_client.errors import DeadlineExceeded, Unavailable
+from omendb_client.insert import WINDOW_BYTES, InsertResult, InsertStream, Progress
+from omendb_client.points import ReadToken
+from omendb_client.search import QueryOptions, SearchResult, unsigned
+from omendb_client.writes import DeleteResult, GetResult, UpsertResult
 from omendb_client._proto import collection_pb2, vector_pb2
 
 _READY_POLL_SECONDS = 0.05
@@ -43,17 +45,18 @@ class Client:
     # ---- collections ------------------------------------------------------------------------
 
     def create_collection(self, name: str, dim: int, metric: str = "cosine", *, links: int = 0,
-                          candidates: int = 0, probes: int = 0,
-                          epoch_points: int = 0) -> Collection:
+                          candidates: int = 0, probes: int = 0, epoch_points: int = 0,
+                          checkpoint_bytes: int = 0) -> Collection:
         """Creates a collection. `metric` is "cosine", "l2" (squared) or "ip"; a 0 elsewhere means
         the server's default. Raises AlreadyExists, InvalidArgument."""
         config = collection_pb2.CollectionConfig(
-            dim=_unsigned("dim", dim),
+            dim=unsigned("dim", dim),
             metric=collections.metric_value(metric),
-            links=_unsigned("links", links),
-            candidates=_unsigned("candidates", candidates),
-            probes=_unsigned("probes", probes),
-            epoch_points=_unsigned("epoch_points", epoch_points),
+            links=unsigned("links", links),
+            candidates=unsigned("candidates", candidates),
+            probes=unsigned("probes", probes),
+            epoch_points=unsigned("epoch_points", epoch_points),
+            checkpoint_bytes=unsigned("checkpoint_bytes", checkpoint_bytes),
         )
         request = collection_pb2.CreateCollectionRequest(name=name, config=config)
         response = wires.call(self._wire.create_collection, request, self._timeout)
@@ -76,21 +79,34 @@ class Client:
         request = collection_pb2.DeleteCollectionRequest(name=name)
         wires.call(self._wire.delete_collection, request, self._timeout)
 
-    # ---- insert -----------------------------------------------------------------------------
+    def validate_collection(self, name: str, *, timeout: float | None = None) -> Validation:
+        """Checks every invariant of the collection: for tests and for operators in doubt; writes
+        wait meanwhile. Raises NotFound, FailedPrecondition (NOT_AT_REST: writes are under way),
+        DataLoss (VIOLATION: the message names it)."""
+        request = collection_pb2.ValidateCollectionRequest(name=name)
+        response = wires.call(self._wire.validate_collection, request, self._or_own(timeout))
+        return collections.validation_from_message(response)
+
+    # ---- streams ----------------------------------------------------------------------------
 
     def insert(self, collection: str, ids: ArrayLike, vectors: ArrayLike, *,
-               wait: str = "searchable", progress: Callable[[Progress], None] | None = None,
+               mode: str = "insert", ttl: int | None = None, wait: str = "searchable",
+               progress: Callable[[Progress], None] | None = None,
                retry_seconds: float = 60.0, timeout: float | None = None) -> InsertResult:
-        """Streams rows in: ids [n] of 0..2**64 - 1, vectors [n, dim] of any float type.
+        """Streams rows in: ids [n] are integers of 0..2**64 - 1 or keys (bytes, or str as UTF-8),
+        vectors [n, dim] of any float type.
+
+        `mode` says what becomes of an id that exists: "insert" refuses it, "upsert" replaces it,
+        "update" refuses those that do not exist. The rows expire after `ttl` seconds.
 
         Returns when everything is "searchable" or, with wait="durable", when it is on the server's
         disk. A row that the server refuses (its id exists, a component is NaN, ...) is in the
         result's `errors`; the others go in. `progress` is called on this thread whenever something
         moved. A broken connection is resumed for up to `retry_seconds` without progress; `timeout`
         bounds the wait after the last row was sent."""
-        if wait not in ("durable", "searchable"):
-            raise InvalidArgument(f"wait is {wait!r}, wanted 'durable' or 'searchable'")
-        ids, vectors = check_rows(ids, vectors)
+        writes.check_wait(wait)
+        ids, vectors = points.check_rows(ids, vectors)
+        points.check_ttl(ttl)
         total = len(ids)
 
         def tell(state: Progress) -> None:
@@ -98,35 +114,74 @@ class Client:
                 progress(Progress(state.added, state.durable, state.searchable, state.errors,
                                   total))
 
-        with self.insert_stream(collection, retry_seconds=retry_seconds) as stream:
-            step = stream.chunk_points
-            for begin in range(0, total, step):
-                stream.add(ids[begin:begin + step], vectors[begin:begin + step])
+        with self.insert_stream(collection, mode=mode, retry_seconds=retry_seconds) as stream:
+            for begin, end in stream.chunk_ranges(ids):
+                stream.add(ids[begin:end], vectors[begin:end], ttl=ttl)
                 tell(stream.progress)
             stream.close(wait, timeout, tell)
             refused = stream.errors
-        return InsertResult(total - len(refused), refused, stream.session_id, stream.log_position)
+        return InsertResult(total - len(refused), refused, stream.errors_complete,
+                            stream.session_id, stream.log_position, stream.token)
 
-    def insert_stream(self, collection: str, *, session_id: bytes | None = None,
+    def insert_stream(self, collection: str, *, mode: str = "insert",
+                      session_id: bytes | None = None, errors_seen_seq: int = 0,
+                      window_bytes: int = WINDOW_BYTES,
                       retry_seconds: float = 60.0) -> InsertStream:
-        """A stream to add rows to as they come; see InsertStream."""
-        return InsertStream(self._wire, collection, session_id=session_id,
+        """A stream to add rows and deletes to as they come; see InsertStream."""
+        return InsertStream(self._wire, collection, mode=mode, session_id=session_id,
+                            errors_seen_seq=errors_seen_seq, window_bytes=window_bytes,
                             retry_seconds=retry_seconds, timeout=self._timeout)
+
+    # ---- single points ----------------------------------------------------------------------
+
+    def upsert(self, collection: str, ids: ArrayLike, vectors: ArrayLike, *,
+               mode: str = "upsert", ttl: int | None = None, wait: str = "searchable",
+               timeout: float | None = None) -> UpsertResult:
+        """Writes a few points without a stream; for many use insert(mode="upsert"). What is more
+        than one request takes is sent as several, one after the other, each with `timeout`.
+
+        A server that is away is asked again for about a second in mode "upsert" only: in the
+        others, a lost answer would come back as a refusal."""
+        request = vector_pb2.UpsertRequest(mode=points.check_mode(mode),
+                                           wait_for=writes.check_wait(wait))
+        request.columns.ttl_s = points.check_ttl(ttl)
+        return writes.upsert(self._wire, collection, ids, vectors, request, self._or_own(timeout))
+
+    def delete(self, collection: str, ids: ArrayLike, *, wait: str = "searchable",
+               timeout: float | None = None) -> DeleteResult:
+        """Deletes points; an id that is not there is no error. Returns when no search that starts
+        from now on finds them or, with wait="durable", when that survives a crash."""
+        return writes.delete(self._wire, collection, ids, writes.check_wait(wait),
+                             self._or_own(timeout))
+
+    def get(self, collection: str, ids: ArrayLike, *, vectors: bool = True,
+            timeout: float | None = None) -> GetResult:
+        """Looks points up by id, as of the last searchable state. vectors=False: only whether
+        they are there."""
+        return writes.get(self._wire, collection, ids, vectors, self._or_own(timeout))
 
     # ---- search -----------------------------------------------------------------------------
 
     def search(self, collection: str, queries: ArrayLike, k: int = 10, *, ef: int | None = None,
-               exact: bool = False, timeout: float | None = None) -> SearchResult:
+               exact: bool = False, options: Sequence[QueryOptions | None] | None = None,
+               min_read: ReadToken | None = None, timeout: float | None = None) -> SearchResult:
         """The k nearest points of each query; queries is [n, dim] or [dim].
 
         `ef` is the size of the search's pool: larger finds more and takes longer; None is the
-        server's default. exact=True compares with every point. Any number of queries: they are
-        sent in batches. Raises NotFound, InvalidArgument."""
-        options = vector_pb2.SearchOptions(
-            k=_unsigned("k", k, 1), ef=_unsigned("ef", ef, 1) if ef is not None else 0,
-            exact=exact)
-        return searching.search(self._wire, collection, queries, options,
-                                self._timeout if timeout is None else timeout)
+        server's default. exact=True compares with every point. `options` has an entry per query
+        that stands in for k, ef and exact, or None. `min_read`, the token of a write or a read,
+        makes the server wait until it sees at least that. Any number of queries: they are sent in
+        batches.
+
+        A query that is refused (a NaN, a wrong dimension) is in the result's `errors`, the others
+        are answered; if all were refused, the first error is raised. Raises NotFound,
+        InvalidArgument, FailedPrecondition (a token of an earlier life of the collection)."""
+        common = QueryOptions(k, ef, exact)
+        return searching.search(self._wire, collection, queries, common, options,
+                                min_read=min_read, timeout=self._or_own(timeout))
+
+    def _or_own(self, timeout: float | None) -> float | None:
+        return self._timeout if timeout is None else timeout
 
     # ---- health -----------------------------------------------------------------------------
 
@@ -149,11 +204,3 @@ class Client:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(f"not ready after {timeout} s: {last}")
             time.sleep(_READY_POLL_SECONDS)
-
-
-def _unsigned(field: str, value: int, lowest: int = 0) -> int:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-        raise InvalidArgument(f"{field} is {value!r}, wanted an integer")
-    if not lowest <= value < 2**32:
-        raise InvalidArgument(f"{field} is {value}, wanted {lowest} to {2**32 - 1}", "BAD_LIMIT")
-    return int(value)

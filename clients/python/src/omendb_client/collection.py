@@ -25,6 +25,7 @@ class Collection:
     candidates: int
     probes: int
     epoch_points: int
+    checkpoint_bytes: int
     points: int  # searchable
     log_position: int  # of the last durable record
     searchable_position: int  # of the last record that searches see
@@ -34,6 +35,20 @@ class Collection:
     kernels: tuple[str, ...]
     incarnation: bytes
     graph_hash: str  # hex; empty unless it was asked for
+    algorithm_version: int  # what the log's records mean for the graph
+    slots: int  # points, and deleted ones whose space is not free yet
+    slots_max: int  # the most there were: what memory and disk are sized by
+    checkpoint_position: int  # of the last checkpoint record applied; 0: none yet
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """What validate_collection() counted while it found nothing wrong."""
+
+    points: int  # visible
+    linked: int  # nodes of the graph: points without their duplicates
+    links: int
+    reached_by_links: int  # nodes reached from the pivots by links alone
 
 
 def metric_value(metric: str) -> messages.Metric:
@@ -52,6 +67,7 @@ def from_message(message: messages.Collection) -> Collection:
         candidates=config.candidates,
         probes=config.probes,
         epoch_points=config.epoch_points,
+        checkpoint_bytes=config.checkpoint_bytes,
         points=message.points,
         log_position=message.log_position,
         searchable_position=message.searchable_position,
@@ -61,4 +77,12 @@ def from_message(message: messages.Collection) -> Collection:
         kernels=tuple(message.kernels),
         incarnation=message.incarnation,
         graph_hash=message.graph_hash,
+        algorithm_version=message.algorithm_version,
+        slots=message.slots,
+        slots_max=message.slots_max,
+        checkpoint_position=message.checkpoint_position,
     )
+
+
+def validation_from_message(message: messages.ValidateCollectionResponse) -> Validation:
+    return Validation(message.points, message.linked, message.links, message.reached_by_links)

@@ -1,11 +1,15 @@
-"""The channel and the seven calls: the only file that knows gRPC's names.
+"""The channel and the calls: the only file that knows gRPC's names.
 
-Idempotent unary calls are retried by gRPC itself on UNAVAILABLE, four attempts in about two
-seconds. Insert is not: a stream resumes by its session (see insert.py), which gRPC cannot know.
+Searches and reads of collections are retried by gRPC itself on UNAVAILABLE, four attempts in about
+two seconds; call() does the same for what may be written again (gRPC retries a method or not,
+whatever the request says). Insert is not: a stream resumes by its session (see insert.py), which
+gRPC cannot know.
 """
 from __future__ import annotations
 
 import json
+import random
+import time
 
 import grpc
 
@@ -34,6 +38,8 @@ _SERVICE_CONFIG = {
         }
     ]
 }
+ATTEMPTS = 4
+BACKOFF_FIRST, BACKOFF_MAX = 0.1, 5.0  # seconds
 _OPTIONS = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     # Answers with a large k are above gRPC's 4 MiB; what bounds them is how search.py batches.
@@ -54,9 +60,10 @@ class Wire:
 
     def __init__(self, target: str) -> None:
         self.channel = grpc.insecure_channel(target, options=_OPTIONS)
-        self.search = self._unary(
-            _VECTORS, "Search", vector_messages.SearchRequest, vector_messages.SearchResponse
-        )
+        self.search = self._vectors("Search")
+        self.upsert = self._vectors("Upsert")
+        self.delete = self._vectors("Delete")
+        self.get = self._vectors("Get")
         # Requests of Insert go in as bytes: a chunk is encoded once and may be sent twice.
         self.insert = self.channel.stream_stream(
             f"/{_VECTORS}/Insert",
@@ -67,6 +74,7 @@ class Wire:
         self.get_collection = self._collection("Get")
         self.list_collections = self._collection("List", "Collections")
         self.delete_collection = self._collection("Delete")
+        self.validate_collection = self._collection("Validate")
         # One field in each direction: a string 1 and an enum 1, written and read by hand.
         self.health_check = self.channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -81,6 +89,11 @@ class Wire:
             response_deserializer=response.FromString,
         )
 
+    def _vectors(self, name: str):
+        request = getattr(vector_messages, f"{name}Request")
+        response = getattr(vector_messages, f"{name}Response")
+        return self._unary(_VECTORS, name, request, response)
+
     def _collection(self, verb: str, noun: str = "Collection"):
         name = verb + noun
         request = getattr(collection_messages, f"{name}Request")
@@ -91,12 +104,27 @@ class Wire:
         self.channel.close()
 
 
-def call(method, request, timeout: float | None):
-    """Calls a unary method; failures come as OmenError."""
-    try:
-        return method(request, timeout=timeout)
-    except grpc.RpcError as error:
-        raise errors.from_rpc(error) from None
+def call(method, request, timeout: float | None, *, again: bool = False):
+    """Calls a unary method; failures come as OmenError. `again`: it may be sent again when the
+    server is away, because doing it twice is doing it once."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for attempt in range(ATTEMPTS):
+        left = None if deadline is None else max(0.001, deadline - time.monotonic())
+        try:
+            return method(request, timeout=left)
+        except grpc.RpcError as error:
+            told = errors.from_rpc(error)
+        wait = backoff(attempt)
+        if (not again or told.code != grpc.StatusCode.UNAVAILABLE or attempt == ATTEMPTS - 1
+                or deadline is not None and time.monotonic() + wait >= deadline):
+            raise told
+        time.sleep(wait)
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after the attempt of that number, from 0: 0.1, 0.2, ... 5, each +-20 %, so
+    that clients of one server do not come back at the same moment."""
+    return min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** min(attempt, 16)) * random.uniform(0.8, 1.2)
 
 
 _HEALTH = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
