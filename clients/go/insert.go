@@ -5,12 +5,15 @@
 // After the half-close the server ends the stream with OK once everything is searchable.
 //
 // Failure modes:
-//   - UNAVAILABLE (a server that restarts or drains) or a broken connection: the session is opened
-//     again with the same id, and the server says which chunk it wants next. What it has already it
-//     drops, so nothing is lost or doubled. The program gives up when nothing became durable for a
-//     minute.
-//   - A point is refused: an item error; the other points of its chunk go in.
-//   - Any other status, or a collection that was deleted and made again meanwhile: an error.
+//   - UNAVAILABLE (a server that restarts) or a broken connection: the session is opened again with
+//     the same id, and the server says which chunk it wants next. What it has already it drops, so
+//     nothing is lost or doubled. The program gives up when nothing became durable for a minute.
+//   - Drain: the server takes no more chunks of this call. Nothing is sent until it has ended it;
+//     then the session is opened again, after the time that the server told.
+//   - A point is refused: an item error; the other points of its chunk go in. Open says up to which
+//     chunk they are known, so that the server tells again what a broken connection swallowed.
+//   - Any other status (INCARNATION_CHANGED: the collection was deleted and made again meanwhile):
+//     an error.
 //
 // The rows are in memory, so a chunk that must be sent again is cut again. A program whose rows
 // come from elsewhere keeps the chunks above the durable watermark instead.
@@ -39,7 +42,7 @@ const (
 	patience      = time.Minute
 	windowBytes   = 8 << 20 // less than the server's credit: this much is sent again after a cut
 	chunkOverhead = 1024    // of a record of the log, beside its points
-	pointOverhead = 16      // of a point, beside its floats
+	pointOverhead = 16      // of a point, beside its floats and its key
 )
 
 // insertion is one session and what is known of it.
@@ -48,7 +51,9 @@ type insertion struct {
 	client     pb.VectorServiceClient
 	collection string
 	rows       matrix
-	firstID    uint64
+	ids        idMaker
+	mode       pb.WriteMode
+	ttl        uint32
 	sessionID  []byte
 
 	// Fixed by the first Opened; every attempt cuts the same chunks.
@@ -61,11 +66,23 @@ type insertion struct {
 	moved      *sync.Cond
 	durable    uint64
 	searchable uint64
+	errorsSeen uint64 // item errors up to here are known
+	forgotten  bool   // the server could not tell some again
+	position   uint64 // of the last durable chunk in the log
 	movedAt    time.Time
 	refused    map[itemKey]*pb.ItemError
 	sent       uint64 // the highest sequence number sent, ever
 	resent     int
 	reconnects int
+	drains     int
+}
+
+// call is one call of Insert; a session lives through several. Under the insertion's mutex.
+type call struct {
+	ended      bool
+	drained    bool
+	retryAfter time.Duration
+	credit     uint64
 }
 
 // An item error may be told again after a resume.
@@ -75,9 +92,10 @@ type itemKey struct {
 }
 
 func newInsertion(client pb.VectorServiceClient, collection string, rows matrix,
-	firstID uint64) (*insertion, error) {
-	in := &insertion{client: client, collection: collection, rows: rows, firstID: firstID,
-		sessionID: make([]byte, 16), refused: map[itemKey]*pb.ItemError{}, movedAt: time.Now()}
+	ids idMaker) (*insertion, error) {
+	in := &insertion{client: client, collection: collection, rows: rows, ids: ids,
+		mode: pb.WriteMode_WRITE_MODE_INSERT_ONLY, sessionID: make([]byte, 16),
+		refused: map[itemKey]*pb.ItemError{}, movedAt: time.Now()}
 	in.moved = sync.NewCond(&in.mutex)
 	_, err := rand.Read(in.sessionID)
 	return in, err
@@ -88,11 +106,16 @@ func (in *insertion) run(ctx context.Context) error {
 	backoff := backoffFirst
 	for {
 		before := in.durable
-		err := in.attempt(ctx)
+		this := &call{}
+		err := in.attempt(ctx, this)
 		if !worthAnotherTry(err) {
 			return err
 		}
-		if in.durable > before {
+		wait := time.Duration(float64(backoff) * (0.8 + 0.4*mathrand.Float64()))
+		if this.drained { // not earlier, and not all at once
+			in.drains++
+			wait = time.Duration(float64(this.retryAfter) * (1 + 0.2*mathrand.Float64()))
+		} else if in.durable > before {
 			backoff = backoffFirst
 		} else if time.Since(in.movedAt) > patience {
 			return fmt.Errorf("nothing became durable for %v: %w", patience, err)
@@ -100,11 +123,13 @@ func (in *insertion) run(ctx context.Context) error {
 		in.reconnects++
 		fmt.Fprintf(os.Stderr, "reconnecting: %v\n", status.Convert(err).Message())
 		select {
-		case <-time.After(time.Duration(float64(backoff) * (0.8 + 0.4*mathrand.Float64()))):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if backoff *= 2; backoff > backoffMax {
+		if backoff *= 2; this.drained {
+			backoff = backoffFirst
+		} else if backoff > backoffMax {
 			backoff = backoffMax
 		}
 	}
@@ -124,7 +149,7 @@ func worthAnotherTry(err error) bool {
 }
 
 // attempt runs one call of Insert to its end; nil when the server said that all is searchable.
-func (in *insertion) attempt(ctx context.Context) error {
+func (in *insertion) attempt(ctx context.Context, this *call) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := in.client.Insert(ctx)
@@ -134,7 +159,7 @@ func (in *insertion) attempt(ctx context.Context) error {
 	// A failed Send says EOF only; the status comes from Recv.
 	_ = stream.Send(&pb.InsertRequest{Body: &pb.InsertRequest_Open{Open: &pb.Open{
 		Collection: in.collection, SessionId: in.sessionID, ClientName: "omendb go program",
-		Mode: pb.WriteMode_WRITE_MODE_INSERT_ONLY}}})
+		Mode: in.mode, ErrorsSeenSeq: in.errorsSeen, Incarnation: in.incarnation}}})
 	response, err := stream.Recv()
 	if err != nil {
 		return endOf(err)
@@ -147,17 +172,17 @@ func (in *insertion) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ended := false // under mutex
+	this.credit = uint64(opened.CreditBytes)
 	result := make(chan error, 1)
 	go func() {
-		err := in.receive(stream)
+		err := in.receive(stream, this)
 		in.mutex.Lock()
-		ended = true
+		this.ended = true
 		in.mutex.Unlock()
 		in.moved.Broadcast()
 		result <- err
 	}()
-	in.send(stream, next, opened.CreditBytes, &ended)
+	in.send(stream, next, this)
 	err = <-result
 	if err == nil && in.durable < in.last {
 		return status.Error(codes.Unavailable, "the stream ended before everything was durable")
@@ -172,7 +197,8 @@ func (in *insertion) takeOpened(opened *pb.Opened) (uint64, error) {
 	}
 	if in.incarnation == nil {
 		in.incarnation = opened.Incarnation
-		in.chunkRows = (int(opened.MaxChunkBytes) - chunkOverhead) / (4*in.rows.dim + pointOverhead)
+		in.chunkRows = (int(opened.MaxChunkBytes) - chunkOverhead) /
+			(4*in.rows.dim + pointOverhead + in.ids.keyBytesMax())
 		in.last = uint64((in.rows.rows() + in.chunkRows - 1) / in.chunkRows)
 	} else if !bytes.Equal(in.incarnation, opened.Incarnation) {
 		return 0, fmt.Errorf("collection %q was deleted and made again meanwhile", in.collection)
@@ -183,25 +209,24 @@ func (in *insertion) takeOpened(opened *pb.Opened) (uint64, error) {
 		return 0, fmt.Errorf("the server wants chunk %d; up to %d were durable and %d sent",
 			opened.NextSeq, in.durable, in.sent)
 	}
+	if opened.ErrorsFromSeq > in.errorsSeen+1 {
+		in.forgotten = true
+	}
 	in.advance(opened.NextSeq-1, 0)
 	return opened.NextSeq, nil
 }
 
-func (in *insertion) send(stream pb.VectorService_InsertClient, next uint64, credit uint32,
-	ended *bool) {
-	window := uint64(windowBytes)
-	if uint64(credit) < window {
-		window = uint64(credit)
-	}
+func (in *insertion) send(stream pb.VectorService_InsertClient, next uint64, this *call) {
 	bytesOfChunk := uint64(in.chunkRows * 4 * in.rows.dim)
 	for ; next <= in.last; next++ {
 		in.mutex.Lock()
-		for !*ended && next > in.durable+1 && (next-in.durable)*bytesOfChunk > window {
+		for !this.ended && !this.drained && next > in.durable+1 &&
+			(next-in.durable)*bytesOfChunk > this.window() {
 			in.moved.Wait()
 		}
-		if *ended {
+		if this.ended || this.drained {
 			in.mutex.Unlock()
-			return
+			return // receive sees the end
 		}
 		if next <= in.sent {
 			in.resent++
@@ -216,22 +241,32 @@ func (in *insertion) send(stream pb.VectorService_InsertClient, next uint64, cre
 	_ = stream.CloseSend()
 }
 
+// window is how much may be under way: no more than the server grants, and no more than we want to
+// send again.
+func (c *call) window() uint64 {
+	if c.credit < windowBytes {
+		return c.credit
+	}
+	return windowBytes
+}
+
 func (in *insertion) chunk(seq uint64) *pb.InsertRequest {
 	from := int(seq-1) * in.chunkRows
 	to := from + in.chunkRows
 	if to > in.rows.rows() {
 		to = in.rows.rows()
 	}
-	ids := make([]uint64, to-from)
-	for i := range ids {
-		ids[i] = in.firstID + uint64(from+i)
+	chunk := &pb.Chunk{Seq: seq}
+	if in.ids.numbers() { // the fast way: two runs of bytes
+		chunk.Columns = &pb.PointColumns{Dim: uint32(in.rows.dim), Ids: in.ids.nums(from, to),
+			VectorsF32Le: in.rows.slice(from, to), TtlS: in.ttl}
+	} else {
+		chunk.Points = in.rows.points(in.ids, from, to, in.ttl)
 	}
-	return &pb.InsertRequest{Body: &pb.InsertRequest_Chunk{Chunk: &pb.Chunk{Seq: seq,
-		Columns: &pb.PointColumns{Dim: uint32(in.rows.dim), Ids: ids,
-			VectorsF32Le: in.rows.slice(from, to)}}}}
+	return &pb.InsertRequest{Body: &pb.InsertRequest_Chunk{Chunk: chunk}}
 }
 
-func (in *insertion) receive(stream pb.VectorService_InsertClient) error {
+func (in *insertion) receive(stream pb.VectorService_InsertClient, this *call) error {
 	for {
 		response, err := stream.Recv()
 		if err == io.EOF {
@@ -240,11 +275,24 @@ func (in *insertion) receive(stream pb.VectorService_InsertClient) error {
 		if err != nil {
 			return err
 		}
+		if drain := response.GetDrain(); drain != nil {
+			in.mutex.Lock()
+			this.drained = true
+			this.retryAfter = time.Duration(drain.RetryAfterMs) * time.Millisecond
+			in.mutex.Unlock()
+			in.moved.Broadcast()
+			continue
+		}
 		ack := response.GetAck()
 		if ack == nil {
 			continue // a message of a newer server
 		}
 		in.mutex.Lock()
+		this.credit = uint64(ack.CreditBytes)
+		in.position = ack.LogPosition
+		if ack.ErrorsCompleteSeq > in.errorsSeen {
+			in.errorsSeen = ack.ErrorsCompleteSeq
+		}
 		for _, item := range ack.Errors {
 			in.refused[itemKey{item.Seq, item.Index}] = item
 		}

@@ -10,6 +10,8 @@ import (
 	"math"
 	"math/rand"
 	"os"
+
+	pb "omendb-client-go/omendb/v1"
 )
 
 // matrix holds rows as the wire wants them: little-endian f32, one row after the other.
@@ -22,6 +24,24 @@ func (m matrix) rows() int { return len(m.bytes) / (4 * m.dim) }
 
 // slice returns rows [from, to) without copying them.
 func (m matrix) slice(from, to int) []byte { return m.bytes[from*4*m.dim : to*4*m.dim] }
+
+// points returns rows [from, to) as single points, whose ids may be keys.
+func (m matrix) points(ids idMaker, from, to int, ttl uint32) []*pb.Point {
+	points := make([]*pb.Point, 0, to-from)
+	for i := from; i < to; i++ {
+		vector := &pb.Vector{Data: &pb.Vector_F32Le{F32Le: m.slice(i, i+1)}}
+		points = append(points, &pb.Point{Id: ids.id(i), Vector: vector, TtlS: ttl})
+	}
+	return points
+}
+
+func floats(bytes []byte) []float32 {
+	values := make([]float32, len(bytes)/4)
+	for i := range values {
+		values[i] = math.Float32frombits(binary.LittleEndian.Uint32(bytes[4*i:]))
+	}
+	return values
+}
 
 func readRows(path string, dim int) (matrix, error) {
 	bytes, err := os.ReadFile(path)

@@ -21,18 +21,20 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT_S = 600
 RUN_TIMEOUT_S = 120
 QUERIES, K, EF = 300, 10, 128  # more queries than the programs put into one request
-SUMMARY = re.compile(r"^inserted (\d+) refused (\d+) reconnects (\d+) resent (\d+)$", re.M)
+SUMMARY = re.compile(
+    r"^inserted (\d+) refused (\d+) reconnects (\d+) resent (\d+) drains (\d+)$", re.M)
 PROGRESS = re.compile(r"^durable (\d+) searchable (\d+) of (\d+) chunks$")
 
 
 @dataclasses.dataclass
 class Report:
-    ids: np.ndarray  # [queries, k]
+    ids: np.ndarray  # [queries, k], as text
     distances: np.ndarray
     inserted: int
     refused: int
     reconnects: int
     resent: int
+    drains: int
     errors: str  # the standard error
 
 
@@ -65,7 +67,7 @@ class Running:
         assert status == 0, errors
         rows = np.array([line.split() for line in output.splitlines()])
         counts = [int(number) for number in SUMMARY.search(errors).groups()]
-        return Report(rows[:, 0::2].astype(np.uint64), rows[:, 1::2].astype(np.float32), *counts,
+        return Report(rows[:, 0::2], rows[:, 1::2].astype(np.float32), *counts,
                       errors)
 
 
@@ -77,7 +79,7 @@ class StubProgram:
         self._folder = folder
         self.words = words
 
-    def start(self, target: str, collection: str, count: int) -> Running:
+    def start(self, target: str, collection: str, count: int, *flags: str) -> Running:
         """Streams rows [0, count) under ids from 1000, then looks for the rows after those."""
         rows, queries = self.words[:count], self.queries(count)
         rows.astype("<f4").tofile(self._folder / "rows.f32")
@@ -85,7 +87,21 @@ class StubProgram:
         return Running([*self._command, "--target", target, "--collection", collection,
                         "--vectors", str(self._folder / "rows.f32"), "--dim",
                         str(rows.shape[1]), "--queries", str(self._folder / "queries.f32"),
-                        "--k", str(K), "--ef", str(EF), "--first-id", "1000"])
+                        "--k", str(K), "--ef", str(EF), "--first-id", "1000", *flags])
+
+    def call(self, target: str, collection: str, what: str, ids: list[str],
+             rows: np.ndarray | None = None, flags: tuple[str, ...] = ()) -> tuple[str, str]:
+        """upsert, delete or get; returns the standard output and error."""
+        command = [*self._command, "--target", target, "--collection", collection,
+                   "--ids", ",".join(ids), *flags]
+        if rows is not None:
+            path = self._folder / "points.f32"
+            rows.astype("<f4").tofile(path)
+            command += ["--vectors", str(path), "--dim", str(rows.shape[1])]
+        run = subprocess.run([*command, what], capture_output=True, text=True,
+                             timeout=RUN_TIMEOUT_S)
+        assert run.returncode == 0, run.stderr
+        return run.stdout, run.stderr
 
     def queries(self, count: int) -> np.ndarray:
         return self.words[count:count + QUERIES]
@@ -114,7 +130,7 @@ def check_it_finds_what_the_python_client_finds(program, server, collection) -> 
         same = client.search(collection, queries, k=K, ef=EF)
         exact = client.search(collection, queries, k=K, exact=True)
     # Same server, same graph, same ef: the same answer, whoever asks.
-    assert np.array_equal(report.ids, same.ids)
+    assert np.array_equal(report.ids, same.ids.astype(str))
     assert np.allclose(report.distances, same.distances, atol=1e-6)
     true_kth = exact.distances[:, -1:] + 1e-6
     assert np.mean(report.distances <= true_kth) >= 0.95
@@ -129,6 +145,7 @@ def check_a_server_that_goes_costs_nothing(program, server, collection, goes) ->
     server.start()
     report = running.finish()
     assert report.reconnects >= 1, report.errors
+    assert (report.drains >= 1) == (goes == "stop"), report.errors
     assert (report.inserted, report.refused) == (count, 0), report.errors
     with Client(server.target) as client:
         assert client.get_collection(collection).points == count
@@ -143,3 +160,55 @@ def check_rows_that_exist_are_refused_one_by_one(program, server, collection) ->
     report = program.start(server.target, collection, count).finish()
     assert (report.inserted, report.refused) == (count // 2, count // 2), report.errors
     assert "ALREADY_EXISTS" in report.errors
+
+
+def check_drains_and_cuts_cost_nothing(program, scripted, collection) -> None:
+    """Two of the connections are drained, and one breaks with what it was sent last."""
+    count, per_chunk, dim = 2000, 100, program.words.shape[1]
+    server = scripted(dim=dim, max_chunk_bytes=1024 + per_chunk * (4 * dim + 16), forget=1,
+                      drain_after=[3, None, 4], cut_after=[None, 5], retry_after_ms=200)
+    server.release.set()  # a drained call ends at once
+    report = program.start(server.target, collection, count).finish()
+    assert (report.drains, report.reconnects) == (2, 3), report.errors
+    assert report.resent <= 3 * count // per_chunk, report.errors
+    assert server.open_times[1] - server.end_times[0] >= 0.2
+    assert [number for number, _ in server.rows] == list(range(1000, 1000 + count))
+    assert np.array_equal([row for _, row in server.rows], program.words[:count])
+    seen = [request.errors_seen_seq for request in server.open_requests]
+    assert seen == [0, 3, 7, 11] and server.open_requests[3].incarnation == b"i" * 16
+
+
+def check_keys_and_modes(program, server, collection) -> None:
+    count = 2000
+    first = program.start(server.target, collection, count, "--keys", "row-").finish()
+    assert (first.inserted, first.refused) == (count, 0), first.errors
+    again = program.start(server.target, collection, count + 500, "--keys", "row-", "--mode",
+                          "update", "--ttl", "3600").finish()
+    assert (again.inserted, again.refused) == (count, 500), again.errors
+    assert "POINT_NOT_FOUND" in again.errors
+    with Client(server.target) as client:
+        same = client.search(collection, program.queries(count + 500), k=K, ef=EF)
+        got = client.get(collection, [f"row-{1000 + i}" for i in range(count + 500)])
+    assert got.found[:count].all() and not got.found[count:].any()
+    assert (got.expires_unix_s[:count] > 0).all()
+    assert again.ids.tolist() == [[key.decode() for key, _ in same.hits(row)]
+                                  for row in range(QUERIES)]
+
+
+def check_single_points(program, server, collection) -> None:
+    rows = np.array([[1.5, -2], [0.25, 8], [3, 4]], dtype=np.float32)
+    with Client(server.target) as client:
+        client.create_collection(collection, dim=2, metric="l2")
+        _, told = program.call(server.target, collection, "upsert", ["7", "seven", "8"], rows,
+                               ("--mode", "upsert"))
+        assert re.match(r"written 3 refused 0 position [1-9]\d*\n", told)
+        _, told = program.call(server.target, collection, "upsert", ["7", "new"], -rows[:2],
+                               ("--mode", "insert"))
+        assert re.match(r"written 1 refused 1 position [1-9]\d*\n7: ALREADY_EXISTS: ", told)
+        _, told = program.call(server.target, collection, "delete", ["8", "nobody"])
+        assert re.match(r"deleted 2 refused 0 position [1-9]\d*\n", told)
+        lines, _ = program.call(server.target, collection, "get", ["7", "seven", "8", "new"])
+        assert lines.splitlines() == ["7 0 1.5 -2", "seven 0 0.25 8", "8 missing",
+                                      "new 0 -0.25 -8"]
+        assert client.get(collection, [7, "seven", 8, "7"]).found.tolist() == [
+            True, True, False, False]

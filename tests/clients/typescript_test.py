@@ -26,3 +26,16 @@ def test_a_server_that_goes_costs_the_typescript_program_nothing(program, server
 def test_the_typescript_program_is_told_of_each_row_that_exists(program, shared_server,
                                                                 collection):
     stub_program.check_rows_that_exist_are_refused_one_by_one(program, shared_server, collection)
+
+
+def test_drains_and_cuts_cost_the_typescript_program_nothing(program, scripted, collection):
+    stub_program.check_drains_and_cuts_cost_nothing(program, scripted, collection)
+
+
+def test_the_typescript_program_writes_keys_in_any_mode(program, shared_server, collection):
+    stub_program.check_keys_and_modes(program, shared_server, collection)
+
+
+def test_the_typescript_program_writes_deletes_and_gets_single_points(program, shared_server,
+                                                               collection):
+    stub_program.check_single_points(program, shared_server, collection)

@@ -5,12 +5,15 @@
 // the stream with OK once everything is searchable.
 //
 // Failure modes:
-// - UNAVAILABLE (a server that restarts or drains) or a broken connection: the session is opened
-//   again with the same id, and the server says which chunk it wants next. What it has already it
-//   drops, so nothing is lost or doubled. The program gives up when nothing became durable for a
-//   minute.
-// - A point is refused: an item error; the other points of its chunk go in.
-// - Any other status, or a collection that was deleted and made again meanwhile: an error.
+// - UNAVAILABLE (a server that restarts) or a broken connection: the session is opened again with
+//   the same id, and the server says which chunk it wants next. What it has already it drops, so
+//   nothing is lost or doubled. The program gives up when nothing became durable for a minute.
+// - Drain: the server takes no more chunks of this call. Nothing is sent until it has ended it;
+//   then the session is opened again, after the time that the server told.
+// - A point is refused: an item error; the other points of its chunk go in. Open says up to which
+//   chunk they are known, so that the server tells again what a broken connection swallowed.
+// - Any other status (INCARNATION_CHANGED: the collection was deleted and made again meanwhile): an
+//   error.
 //
 // The rows are in memory, so a chunk that must be sent again is cut again. A program whose rows
 // come from elsewhere keeps the chunks above the durable watermark instead.
@@ -18,13 +21,18 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientDuplexStream, type ServiceError, status } from "@grpc/grpc-js";
 import {
+  type Ack,
+  type Chunk,
   type InsertRequest,
   type InsertResponse,
   type ItemError,
   type Opened,
+  type ReadToken,
   type VectorServiceClient,
-  WriteMode,
+  type WriteMode,
 } from "./omendb/v1/vector.js";
+import type { IdMaker } from "./ids.js";
+import { pointsOf } from "./points.js";
 import type { Matrix } from "./rows.js";
 
 const BACKOFF_FIRST_MS = 100;
@@ -32,9 +40,15 @@ const BACKOFF_MAX_MS = 5_000;
 const PATIENCE_MS = 60_000;
 const WINDOW_BYTES = 8 << 20; // less than the server's credit: this much is sent again after a cut
 const CHUNK_OVERHEAD = 1024; // of a record of the log, beside its points
-const POINT_OVERHEAD = 16; // of a point, beside its floats
+const POINT_OVERHEAD = 16; // of a point, beside its floats and its key
 
 class Unavailable extends Error {}
+
+/** One call of Insert; a session lives through several. */
+interface Call {
+  window: number; // no more than the server grants, and than we want to send again
+  drainedMs: number | undefined; // the server takes no more; when to come back
+}
 
 // A broken connection shows as one of these too ("write after end"), but then without the details
 // that every status of the server's own carries.
@@ -52,6 +66,8 @@ export class Insertion {
   readonly refused = new Map<string, ItemError>(); // may be told again after a resume
   reconnects = 0;
   resent = 0;
+  drains = 0;
+  forgotten = false; // the server could not tell some item errors again
 
   private readonly sessionId = randomBytes(16);
   // Fixed by the first Opened; every attempt cuts the same chunks.
@@ -63,24 +79,39 @@ export class Insertion {
   private searchable = 0;
   private sent = 0; // the highest sequence number sent, ever
   private movedAt = Date.now();
+  private errorsSeen = 0; // item errors up to here are known
+  private position = 0n; // of the last durable chunk in the log
 
   constructor(
     private readonly client: VectorServiceClient,
     private readonly collection: string,
     private readonly rows: Matrix,
-    private readonly firstId: bigint,
+    private readonly ids: IdMaker,
+    private readonly how: { mode: WriteMode; ttlS: number },
   ) {}
+
+  /** With it a search sees what the stream wrote. */
+  get token(): ReadToken | undefined {
+    if (this.incarnation === undefined) return undefined;
+    return { incarnation: this.incarnation, logPosition: this.position };
+  }
 
   /** Resolves once everything is searchable. */
   async run(): Promise<void> {
     let backoff = BACKOFF_FIRST_MS;
     for (;;) {
       const before = this.durable;
+      const call: Call = { window: 0, drainedMs: undefined };
+      let wait = backoff * (0.8 + 0.4 * Math.random());
       try {
-        return await this.attempt();
+        return await this.attempt(call);
       } catch (error) {
         if (!(error instanceof Unavailable)) throw error;
-        if (this.durable > before) {
+        if (call.drainedMs !== undefined) {
+          this.drains++;
+          wait = call.drainedMs * (1 + 0.2 * Math.random()); // not earlier, and not all at once
+          backoff = BACKOFF_FIRST_MS / 2;
+        } else if (this.durable > before) {
           backoff = BACKOFF_FIRST_MS;
         } else if (Date.now() - this.movedAt > PATIENCE_MS) {
           throw new Error(`nothing became durable for ${PATIENCE_MS} ms: ${error.message}`);
@@ -88,16 +119,15 @@ export class Insertion {
         console.error(`reconnecting: ${error.message}`);
       }
       this.reconnects++;
-      await sleep(backoff * (0.8 + 0.4 * Math.random()));
+      await sleep(wait);
       backoff = Math.min(2 * backoff, BACKOFF_MAX_MS);
     }
   }
 
   /** One call of Insert; resolves when the server said that everything is searchable. */
-  private attempt(): Promise<void> {
+  private attempt(call: Call): Promise<void> {
     const stream = this.client.insert();
     let next = 0; // the chunk that goes out next; 0: the stream is not open yet
-    let window = 0;
 
     return new Promise((resolve, reject) => {
       stream.on("error", (error) => reject(errorOf(error)));
@@ -105,17 +135,16 @@ export class Insertion {
         try {
           if (body?.$case === "opened") {
             next = this.takeOpened(body.value);
-            window = Math.min(WINDOW_BYTES, body.value.creditBytes);
+            call.window = Math.min(WINDOW_BYTES, body.value.creditBytes);
           } else if (body?.$case === "ack") {
-            for (const item of body.value.errors) {
-              this.refused.set(`${item.seq} ${item.index}`, item);
-            }
-            this.advance(Number(body.value.durableSeq), Number(body.value.searchableSeq));
-            console.error(
-              `durable ${this.durable} searchable ${this.searchable} of ${this.last} chunks`,
-            );
+            this.takeAck(body.value);
+            call.window = Math.min(WINDOW_BYTES, body.value.creditBytes);
+          } else if (body?.$case === "drain") {
+            call.drainedMs = body.value.retryAfterMs;
           }
-          if (next > 0) next = this.send(stream, next, window);
+          if (next > 0 && call.drainedMs === undefined) {
+            next = this.send(stream, next, call.window);
+          }
         } catch (error) {
           reject(error); // before the cancellation's own status
           stream.cancel();
@@ -138,12 +167,22 @@ export class Insertion {
           value: {
             collection: this.collection,
             sessionId: this.sessionId,
-            mode: WriteMode.WRITE_MODE_INSERT_ONLY,
+            mode: this.how.mode,
             clientName: "omendb typescript program",
+            errorsSeenSeq: BigInt(this.errorsSeen),
+            incarnation: this.incarnation ?? Buffer.alloc(0),
           },
         },
       });
     });
+  }
+
+  private takeAck(ack: Ack): void {
+    for (const item of ack.errors) this.refused.set(`${item.seq} ${item.index}`, item);
+    this.errorsSeen = Math.max(this.errorsSeen, Number(ack.errorsCompleteSeq));
+    this.position = ack.logPosition;
+    this.advance(Number(ack.durableSeq), Number(ack.searchableSeq));
+    console.error(`durable ${this.durable} searchable ${this.searchable} of ${this.last} chunks`);
   }
 
   /** Returns the sequence number that the server wants next. */
@@ -153,7 +192,7 @@ export class Insertion {
     }
     if (this.incarnation === undefined) {
       this.incarnation = opened.incarnation;
-      const bytesOfPoint = 4 * this.rows.dim + POINT_OVERHEAD;
+      const bytesOfPoint = 4 * this.rows.dim + POINT_OVERHEAD + this.ids.keyBytesMax;
       this.chunkRows = Math.floor((opened.maxChunkBytes - CHUNK_OVERHEAD) / bytesOfPoint);
       this.last = Math.ceil(this.rows.rows / this.chunkRows);
     } else if (!this.incarnation.equals(opened.incarnation)) {
@@ -165,6 +204,7 @@ export class Insertion {
         `the server wants chunk ${next}; up to ${this.durable} were durable and ${this.sent} sent`,
       );
     }
+    if (Number(opened.errorsFromSeq) > this.errorsSeen + 1) this.forgotten = true;
     this.advance(next - 1, 0);
     return next;
   }
@@ -194,9 +234,17 @@ export class Insertion {
   private chunk(seq: number): InsertRequest {
     const from = (seq - 1) * this.chunkRows;
     const to = Math.min(from + this.chunkRows, this.rows.rows);
-    const ids = Array.from({ length: to - from }, (_, i) => this.firstId + BigInt(from + i));
-    const columns = { dim: this.rows.dim, ids, vectorsF32Le: this.rows.slice(from, to) };
-    return { body: { $case: "chunk", value: { seq: BigInt(seq), points: [], columns } } };
+    const { dim } = this.rows;
+    const { ttlS } = this.how;
+    const value: Chunk = { seq: BigInt(seq), points: [], columns: undefined, deletes: [] };
+    if (this.ids.numbers) {
+      // The fast way: two runs of bytes.
+      const ids = Array.from({ length: to - from }, (_, i) => this.ids.num(from + i));
+      value.columns = { dim, ids, vectorsF32Le: this.rows.slice(from, to), ttlS };
+    } else {
+      value.points = pointsOf(this.rows, (row) => this.ids.id(row), from, to, ttlS);
+    }
+    return { body: { $case: "chunk", value } };
   }
 
   private advance(durable: number, searchable: number): void {

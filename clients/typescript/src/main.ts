@@ -1,4 +1,5 @@
-// main.ts - creates a collection, streams rows in, searches them in batches, prints the answers.
+// main.ts - creates a collection, streams rows in, searches them in batches, prints the answers;
+// or, with a word for it, writes, deletes or gets single points.
 //
 // Happy path: "id distance" pairs, one line for each query, on the standard output; progress and
 // counts on the standard error; exit status 0.
@@ -6,9 +7,11 @@
 // used as it is; rows that it has already are refused one by one, and counted.
 import { parseArgs } from "node:util";
 import { type ChannelOptions, credentials, Metadata, status } from "@grpc/grpc-js";
+import { IdMaker, parseIds } from "./ids.js";
 import { Insertion } from "./insert.js";
 import { CollectionServiceClient, type CollectionConfig, Metric } from "./omendb/v1/collection.js";
-import { VectorServiceClient } from "./omendb/v1/vector.js";
+import { VectorServiceClient, WriteMode } from "./omendb/v1/vector.js";
+import { get, remove, upsert } from "./points.js";
 import { Matrix, randomRows, readRows } from "./rows.js";
 import { type Hit, search } from "./search.js";
 
@@ -20,7 +23,9 @@ const SERVICE_CONFIG = {
   loadBalancingConfig: [{ round_robin: {} }],
   methodConfig: [
     {
-      name: [{ service: "omendb.v1.VectorService", method: "Search" }],
+      name: ["Search", "Get", "Delete"].map((method) => ({
+        service: "omendb.v1.VectorService", method,
+      })),
       retryPolicy: {
         maxAttempts: 4,
         initialBackoff: "0.1s",
@@ -42,7 +47,19 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.max_reconnect_backoff_ms": 2_000,
 };
 
-const { values: flags } = parseArgs({
+interface How {
+  mode: WriteMode;
+  ttlS: number;
+}
+
+const MODES: Record<string, WriteMode> = {
+  insert: WriteMode.WRITE_MODE_INSERT_ONLY,
+  upsert: WriteMode.WRITE_MODE_UPSERT,
+  update: WriteMode.WRITE_MODE_UPDATE_ONLY,
+};
+
+const { values: flags, positionals } = parseArgs({
+  allowPositionals: true, // upsert, delete or get
   options: {
     target: { type: "string", default: "localhost:7420" },
     collection: { type: "string", default: "from-typescript" },
@@ -53,6 +70,10 @@ const { values: flags } = parseArgs({
     k: { type: "string", default: "10" },
     ef: { type: "string", default: "100" },
     "first-id": { type: "string", default: "0" }, // the next row has the next number
+    mode: { type: "string", default: "insert" }, // of an id that exists: insert, upsert, update
+    keys: { type: "string", default: "" }, // the ids are keys: this and the number
+    ttl: { type: "string", default: "0" }, // seconds until the rows expire; 0: never
+    ids: { type: "string", default: "" }, // of upsert, delete and get, with commas
     seed: { type: "string", default: "7" },
   },
 });
@@ -74,6 +95,7 @@ function create(client: CollectionServiceClient, name: string, dim: number): Pro
   // A zero means the default, which proto/omendb/v1/collection.proto gives.
   const config: CollectionConfig = {
     dim, metric: Metric.METRIC_COSINE, links: 0, candidates: 0, probes: 0, epochPoints: 0,
+    checkpointBytes: 0,
   };
   return new Promise((resolve, reject) => {
     const deadline = Date.now() + CALL_TIMEOUT_MS;
@@ -89,35 +111,64 @@ function report(insertion: Insertion, rows: number, found: Hit[][]): void {
     hits.map(({ id, distance }) => `${id} ${distance.toFixed(6)}`).join(" "),
   );
   process.stdout.write(lines.map((line) => `${line}\n`).join(""));
-  const { refused, reconnects, resent } = insertion;
+  const { refused, reconnects, resent, drains } = insertion;
   console.error(
     `inserted ${rows - refused.size} refused ${refused.size}` +
-      ` reconnects ${reconnects} resent ${resent}`,
+      ` reconnects ${reconnects} resent ${resent} drains ${drains}`,
   );
+  if (insertion.forgotten) console.error("more may have been refused: the server forgot which");
   const [first] = refused.values();
   if (first) console.error(`one that was refused: ${first.reason}: ${first.message}`);
 }
 
-async function main(): Promise<void> {
+async function stream(vectors: VectorServiceClient, how: How): Promise<void> {
   const { rows, queries } = load(Number(flags.dim));
-  const vectors = new VectorServiceClient(
-    flags.target, credentials.createInsecure(), CHANNEL_OPTIONS,
-  );
   const collections = new CollectionServiceClient(
     flags.target, credentials.createInsecure(), CHANNEL_OPTIONS,
   );
   try {
     await create(collections, flags.collection, rows.dim);
-    const firstId = BigInt(flags["first-id"]);
-    const insertion = new Insertion(vectors, flags.collection, rows, firstId);
-    await insertion.run();
-    const found = await search(
-      vectors, flags.collection, queries, Number(flags.k), Number(flags.ef),
-    );
-    report(insertion, rows.rows, found);
+  } finally {
+    collections.close();
+  }
+  const ids = new IdMaker(flags.keys, BigInt(flags["first-id"]));
+  const insertion = new Insertion(vectors, flags.collection, rows, ids, how);
+  await insertion.run();
+  const options = { k: Number(flags.k), ef: Number(flags.ef), exact: false };
+  const found = await search(vectors, flags.collection, queries, options, insertion.token);
+  report(insertion, rows.rows, found);
+}
+
+/** One of the calls without a stream. */
+async function single(vectors: VectorServiceClient, what: string, how: How): Promise<void> {
+  const ids = parseIds(flags.ids);
+  if (what === "upsert") {
+    const rows = readRows(flags.vectors, Number(flags.dim));
+    await upsert(vectors, flags.collection, rows, ids, how);
+  } else if (what === "delete") {
+    await remove(vectors, flags.collection, ids);
+  } else if (what === "get") {
+    const lines = await get(vectors, flags.collection, ids);
+    process.stdout.write(lines.map((line) => `${line}\n`).join(""));
+  } else {
+    throw new Error(`"${what}" is none of upsert, delete, get`);
+  }
+}
+
+async function main(): Promise<void> {
+  const mode = MODES[flags.mode];
+  if (mode === undefined) {
+    throw new Error(`mode is "${flags.mode}", it must be insert, upsert or update`);
+  }
+  const how = { mode, ttlS: Number(flags.ttl) };
+  const vectors = new VectorServiceClient(
+    flags.target, credentials.createInsecure(), CHANNEL_OPTIONS,
+  );
+  try {
+    const [what] = positionals;
+    await (what === undefined ? stream(vectors, how) : single(vectors, what, how));
   } finally {
     vectors.close();
-    collections.close();
   }
 }
 

@@ -1,22 +1,26 @@
 // search.ts - searches in batches, with queries and answers as columns.
 //
 // Happy path: each request carries up to BATCH_QUERIES rows of floats; each answer holds, for each
-// query, its ids and distances as runs of little-endian bytes.
-// Failure modes: a status of the server (the sentence names field, value and limit); an answer
-// whose columns do not fit each other. UNAVAILABLE is tried again by gRPC itself (main.ts).
+// query, its ids and distances as runs of little-endian bytes. With the read token of the stream
+// each answer sees what the stream wrote.
+// Failure modes: a query that is refused has an error in its result, and no hits; a status of the
+// server (the sentence names field, value and limit); an answer whose columns do not fit each other.
+// UNAVAILABLE is tried again by gRPC itself (main.ts).
 import {
   type QueryResult,
+  type ReadToken,
   ResultLayout,
   type SearchRequest,
   type SearchResponse,
   type VectorServiceClient,
 } from "./omendb/v1/vector.js";
+import { nameOf } from "./ids.js";
 import type { Matrix } from "./rows.js";
 
 const BATCH_QUERIES = 256;
 
 export interface Hit {
-  id: bigint;
+  id: string; // a number, or a key as it is
   distance: number;
 }
 
@@ -25,8 +29,8 @@ export async function search(
   client: VectorServiceClient,
   collection: string,
   queries: Matrix,
-  k: number,
-  ef: number,
+  options: { k: number; ef: number; exact: boolean },
+  minRead: ReadToken | undefined,
 ): Promise<Hit[][]> {
   const found: Hit[][] = [];
   for (let from = 0; from < queries.rows; from += BATCH_QUERIES) {
@@ -35,12 +39,17 @@ export async function search(
       collection,
       queries: [],
       columns: { dim: queries.dim, vectorsF32Le: queries.slice(from, to) },
-      options: { k, ef, exact: false },
+      options,
       layout: ResultLayout.RESULT_LAYOUT_COLUMNS,
+      minRead,
     });
     if (response.results.length !== to - from) {
       throw new Error(`${response.results.length} results for ${to - from} queries`);
     }
+    response.results.forEach(({ code, reason, message }, i) => {
+      // The others have been answered.
+      if (code !== 0) console.error(`query ${from + i}: ${reason}: ${message}`);
+    });
     found.push(...response.results.map(decodeHits));
   }
   return found;
@@ -53,13 +62,16 @@ function call(client: VectorServiceClient, request: SearchRequest): Promise<Sear
 }
 
 function decodeHits(result: QueryResult): Hit[] {
-  const { idsLe, distancesLe } = result;
+  const { idsLe, distancesLe, keys } = result;
   const count = idsLe.length / 8;
-  if (!Number.isInteger(count) || distancesLe.length !== 4 * count) {
-    throw new Error(`${idsLe.length} bytes of ids, ${distancesLe.length} bytes of distances`);
+  const odd = keys.length > 0 && keys.length !== count;
+  if (!Number.isInteger(count) || distancesLe.length !== 4 * count || odd) {
+    throw new Error(
+      `${idsLe.length} bytes of ids, ${distancesLe.length} of distances, ${keys.length} keys`,
+    );
   }
   return Array.from({ length: count }, (_, i) => ({
-    id: idsLe.readBigUInt64LE(8 * i),
+    id: keys.length > 0 ? nameOf(keys[i]) : idsLe.readBigUInt64LE(8 * i).toString(),
     distance: distancesLe.readFloatLE(4 * i),
   }));
 }
