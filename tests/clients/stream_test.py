@@ -16,6 +16,7 @@ from omendb_client import (
     NotFound,
     Unavailable,
 )
+from omendb_client.wire import backoff
 from scripted_server import REFUSED_ID
 
 ROWS = 500  # ten chunks of 50
@@ -121,6 +122,19 @@ def test_a_server_that_is_loading_is_waited_for(scripted):
     with Client(server.target) as client:
         assert client.insert("words", ids, vectors).inserted == ROWS
     assert len(server.opens) == 3
+
+
+def test_each_wait_for_the_server_is_twice_as_long_give_or_take_a_fifth(scripted):
+    server = scripted(refuse_open=[grpc.StatusCode.UNAVAILABLE] * 4)
+    with Client(server.target) as client:
+        client.insert("words", *rows())
+    for attempt, (before, after) in enumerate(itertools.pairwise(server.open_times)):
+        assert after - before >= 0.08 * 2**attempt
+    for attempt in (0, 3, 6, 100, 10_000):
+        waits = [backoff(attempt) for _ in range(500)]
+        middle = min(5.0, 0.1 * 2 ** min(attempt, 50))
+        assert 0.8 * middle <= min(waits) < 0.85 * middle
+        assert 1.15 * middle < max(waits) <= 1.2 * middle
 
 
 def test_retrying_ends_when_nothing_becomes_durable_for_long_enough(scripted):
