@@ -17,6 +17,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "floats are copied as 
 static bool cursor_read(pb_istream_t *stream, pb_byte_t *buffer, size_t count);
 static bool read_floats(pb_istream_t *stream, struct omen_wire_vector *vector);
 static bool append_float(pb_istream_t *stream, struct omen_wire_vector *vector);
+static bool append_run(pb_istream_t *stream, struct omen_wire_vector *vector);
 static bool append_floats(pb_istream_t *stream, struct omen_wire_vector *vector);
 
 pb_istream_t omen_wire_open(struct omen_cursor *cursor, const omen_message *message)
@@ -186,7 +187,7 @@ static bool read_floats(pb_istream_t *stream, struct omen_wire_vector *vector)
             ok = append_float(stream, vector);
         else
             ok = omen_wire_enter(stream, &field, &inner) &&
-                 omen_wire_leave(stream, &inner, append_floats(&inner, vector));
+                 omen_wire_leave(stream, &inner, append_run(&inner, vector));
         if (!ok) return false;
     }
     return !field.broken;
@@ -203,6 +204,14 @@ static bool append_float(pb_istream_t *stream, struct omen_wire_vector *vector)
     return true;
 }
 
+/* A run of the readable form that ends inside a float is no protobuf. */
+static bool append_run(pb_istream_t *stream, struct omen_wire_vector *vector)
+{
+    if (stream->bytes_left % sizeof(float) != 0)
+        PB_RETURN_ERROR(stream, "packed floats end inside one");
+    return append_floats(stream, vector);
+}
+
 /* Takes all that is left of the stream. */
 static bool append_floats(pb_istream_t *stream, struct omen_wire_vector *vector)
 {
@@ -210,7 +219,10 @@ static bool append_floats(pb_istream_t *stream, struct omen_wire_vector *vector)
     uint64_t before = vector->components;
     size_t count = bytes / sizeof(float);
 
-    vector->components = before + (bytes + sizeof(float) - 1) / sizeof(float);
+    vector->components = before + count;
+    /* A part of a component is too few or too many, but never enough: it would leave a component
+     * that nobody wrote, or be forgotten. */
+    if (bytes % sizeof(float) != 0 && vector->components == vector->dim) vector->components++;
     if (vector->row == NULL || before >= vector->dim || count > vector->dim - before)
         return advance(stream, bytes);
     if (!pb_read(stream, (pb_byte_t *)(vector->row + before), count * sizeof(float))) return false;

@@ -65,7 +65,7 @@ bool omen_wire_bytes(pb_istream_t *stream, const struct omen_field *field, void 
 struct omen_wire_vector {
     float *row; /* room for dim floats; NULL: count only */
     uint32_t dim;
-    uint64_t components; /* that were there, beyond dim too; a part of one counts as one */
+    uint64_t components; /* that were there, beyond dim too; dim only if each was there whole */
 };
 
 /* Reads an omendb.v1.Vector: f32_le, or floats packed, unpacked or in several runs. */

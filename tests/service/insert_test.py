@@ -157,6 +157,18 @@ def test_a_bad_point_is_an_item_error_and_the_good_ones_go_in(api):
     assert [hit.key for hit in hits if hit.HasField("key")] == [b"k"]
 
 
+def test_a_last_component_that_is_cut_off_is_an_item_error(api):
+    """Six bytes are neither one component nor two; nothing may be made up for the missing ones."""
+    name = api.create()
+    cut = v.Point(id=v.PointId(num=1), vector=v.Vector(f32_le=f32(1, 1)[:6]))
+    behind = v.Point(id=v.PointId(num=2), vector=v.Vector(f32_le=f32(1, 1) + b"x"))
+    errors = errors_of(api, name, cut, behind, point(3, 3, 3))
+    assert [(e.index, e.reason) for e in errors] == [
+        (0, "DIMENSION_MISMATCH"), (1, "DIMENSION_MISMATCH")]
+    assert "1 components" in errors[0].message
+    assert api.ids(name, 0, 0) == [3]
+
+
 def test_an_id_that_exists_is_an_item_error(api):
     name = api.create()
     api.fill(name, {1: (1, 1)})

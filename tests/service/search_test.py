@@ -183,6 +183,14 @@ def test_half_a_float_is_refused(api, corners):
     assert result.reason == "DIMENSION_MISMATCH"
 
 
+def test_a_last_component_that_is_cut_off_is_refused(api, corners):
+    """Six bytes are neither one component nor two."""
+    cut = v.Query(vector=v.Vector(f32_le=b"\0" * 6))
+    behind = v.Query(vector=v.Vector(f32_le=f32(1, 1) + b"x"))
+    _, *bad = partly_refused(api, corners, queries=[query(1, 1), cut, behind])
+    assert [result.reason for result in bad] == ["DIMENSION_MISMATCH"] * 2
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_query_must_be_finite(api, corners, value):
     _, bad = partly_refused(api, corners, queries=[query(1, 1), query(1, value)])
