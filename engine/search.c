@@ -226,8 +226,8 @@ static void plan_query(struct omen_search_private *p, uint32_t i)
     plan->ef = options->ef == 0 ? OMEN_EF_DEFAULT : options->ef;
     plan->exact = options->exact;
     plan->refusal = options->refusal;
-    *result =
-        (struct omen_query_result){.hits = p->hits + plan->first_hit, .detail = options->detail};
+    *result = (struct omen_query_result){.detail = options->detail};
+    if (plan->k > 0) result->hits = p->hits + plan->first_hit; /* else there may be no array */
     if (plan->refusal == 0 && plan->k == 0) {
         plan->refusal = OMEN_REFUSED_K;
         result->detail = options->k;
