@@ -49,8 +49,8 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
     if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
     if (code == OMEN_OK) code = omen_directory_visit(engine->data_dir, load_one, engine, err);
-    if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
     if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
+    if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
     if (code != OMEN_OK) {
         omen_engine_close(engine);
         return code;

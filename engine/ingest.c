@@ -94,13 +94,14 @@ omen_code omen_ingest_start(omen_engine *engine, struct omen_ingest **out, omen_
     (void)pthread_cond_init(&ingest->idle, NULL);
     for (uint32_t i = 0; i < engine->collection_count; i++)
         list_log(ingest, engine->collections[i]); /* their clocks may have work to do */
+    *out = ingest; /* before the threads, which look for it in the engine */
     ingest->log_started = pthread_create(&ingest->log_thread, NULL, log_main, ingest) == 0;
     ingest->apply_started = pthread_create(&ingest->apply_thread, NULL, apply_main, ingest) == 0;
     if (!ingest->log_started || !ingest->apply_started) {
         omen_ingest_stop(ingest);
+        *out = NULL;
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the log thread and the applier");
     }
-    *out = ingest;
     return OMEN_OK;
 }
 
