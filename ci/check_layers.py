@@ -4,7 +4,8 @@
     ci/check_layers.py [ROOT]
 
 kernels <- engine <- service. Another folder is entered through its own header alone
-(kernels/kernels.h, engine/engine.h); tests of a folder may look inside it. gRPC is known to one
+(kernels/kernels.h, engine/engine.h); tests of a folder may look inside it, and fuzzers inside all
+that they feed. gRPC is known to one
 file, generated protobuf code to the service's adapters.
 """
 import re
@@ -13,8 +14,9 @@ import sys
 import lint
 
 ORDER = ["kernels", "engine", "service"]
-# Which layer's private headers the tests of a folder may use.
-TESTED = {"kernels": "kernels", "engine": "engine", "durability": "engine", "service": "service"}
+# Which layers' private headers the tests of a folder may use; none above the last.
+TESTED = {"kernels": ["kernels"], "engine": ["engine"], "durability": ["engine"],
+          "service": ["service"], "fuzz": ["engine", "service"]}
 # The files of service/ that translate between messages and the engine's structs.
 ADAPTERS = re.compile(r"((decode|reply)(_\w+)?|wire|health|reflection)\.[ch]")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(["<])([^">]+)[">]', re.M)
@@ -42,7 +44,7 @@ def includes(path):
 
 
 def check_direction(root, path, here, inside):
-    """`here`: the highest layer that may be used; `inside`: the one whose private headers may."""
+    """`here`: the highest layer that may be used; `inside`: those whose private headers may."""
     where = path.relative_to(root)
     for quoted, name in includes(path):
         folder, _, rest = name.partition("/")
@@ -50,7 +52,7 @@ def check_direction(root, path, here, inside):
             beside = (path.parent / name).is_file() and where.parts[0] not in ORDER
             if not beside:
                 yield f'{where}: write "{path.parent.name}/{name}", with its folder'
-        if folder not in ORDER or folder == inside:
+        if folder not in ORDER or folder in inside:
             continue
         if ORDER.index(folder) > ORDER.index(here):
             yield f"{where}: {here} may not look up into {folder} ({name})"
@@ -118,14 +120,14 @@ def check(root):
     bad = []
     for layer in ORDER:
         for path in sources(root, layer, ["*.c", "*.h"]):
-            bad += check_direction(root, path, layer, layer)
+            bad += check_direction(root, path, layer, [layer])
             bad += check_foreign(root, path, layer)
     for path in sources(root, "tests", ["*.c", "*.h"]):
         folder = path.relative_to(root).parts[1]
-        tested = TESTED.get(folder, "service")
-        bad += check_direction(root, path, tested, TESTED.get(folder))
+        inside = TESTED.get(folder, [])
+        bad += check_direction(root, path, inside[-1] if inside else "service", inside)
     for path in sources(root, "bench", ["*.c", "*.h"]):
-        bad += check_direction(root, path, "service", None)
+        bad += check_direction(root, path, "service", [])
     bad += check_grpc_door(root)
     bad += check_one_door(root)
     bad += check_listed(root)

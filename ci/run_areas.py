@@ -6,7 +6,8 @@
 An area is run in the release build and, if its tests carry the label, in the builds with sanitizers
 and in the one for ARM, under qemu (CMakePresets.json); each run counts. A ctest counts as the cases
 of its TAP output, or as one case if it prints none; pytest's cases come from its JUnit file. A
-build that fails is a failed case, and so is an area that ran nothing: silence is no success.
+build that fails is a failed case, and so is an area that ran nothing: silence is no success. The
+area fuzz also runs ci/run_fuzz.py.
 """
 import argparse
 import json
@@ -26,16 +27,17 @@ LOGS = BUILD / "logs"
 VENV = BUILD / "venv"
 SERVER = pathlib.Path("service") / "omendb-server"  # in a build folder
 
-AREAS = ["kernels", "engine", "durability", "service", "clients", "bench", "lint"]
+AREAS = ["kernels", "engine", "durability", "service", "clients", "fuzz", "bench", "lint"]
 PYTEST_AREAS = ["service", "clients", "bench"]
 # Preset, its build folder, the label that chooses its tests, the areas that it can have.
-FURTHER_BUILDS = [("dev", "asan", ["kernels", "engine", "durability", "service"]),
+FURTHER_BUILDS = [("dev", "asan", ["kernels", "engine", "durability", "service", "fuzz"]),
                   ("tsan", "tsan", ["engine", "durability"]),  # the kernels have no threads
                   ("arm64", "arm64", ["kernels", "engine"])]  # SIMD tiers and the graph's bits
 # Of an area's pytest, what runs again on the sanitized server: tests of other programs and of texts
 # would only repeat themselves.
 SANITIZED_PYTEST = {"service": "not grpcurl and not deploy and not limits_doc"}
 SECONDS_MAX = 900  # of one ctest
+FUZZ_SECONDS, FUZZ_SECONDS_LONG = 12, 120  # of each target
 TAP = re.compile(r"^(ok|not ok) \d+\b[^#\n]*(#\s*skip\b)?", re.I | re.M)
 
 
@@ -203,6 +205,19 @@ class Runner:
             show_log(f"{name}.log")
         self.record(area, f"pytest {folder}", counts, started)
 
+    def fuzz(self):
+        """The fuzzers, and which lines of the decoders they reach. All of it is shown: figures that
+        nobody sees are not looked at."""
+        if not self.build("fuzz", True) or not self.build("coverage", True):
+            return
+        started = time.monotonic()
+        seconds = FUZZ_SECONDS_LONG if self.long else FUZZ_SECONDS
+        status = run([sys.executable, "ci/run_fuzz.py", "--seconds", str(seconds)], "fuzz.log")
+        show_log("fuzz.log")
+        output = (LOGS / "fuzz.log").read_text(errors="replace")
+        self.record("fuzz", "fuzzers", count_ctest("run" if status == 0 else "fail", output),
+                    started)
+
     def make_venv(self):
         """The tests' tools, and our client as a user would install it."""
         if not (VENV / "bin" / "pip").exists():
@@ -234,6 +249,8 @@ class Runner:
                     self.ctest(area, label, label)
                     if ready and label == "asan" and area in SANITIZED_PYTEST:
                         self.pytest(area, label, SANITIZED_PYTEST[area])
+        if "fuzz" in self.areas:
+            self.fuzz()
         for area, ran in self.per_area.items():
             if ran == 0:
                 self.record(area, "ran nothing", Counts(failed=1), time.monotonic())

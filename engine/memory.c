@@ -9,7 +9,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* GCC says it by macros, clang by a question that GCC 12 does not know. */
+#ifdef __has_feature
+#define OMEN_CLANG_SANITIZES (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define OMEN_CLANG_SANITIZES 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || OMEN_CLANG_SANITIZES
 #define OMEN_LIBC_ALLOCATOR 1
 #else
 #include <mimalloc.h>

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""ci/run_areas.py counts what ran, and takes neither a crash nor silence for success."""
+"""ci/run_areas.py and ci/run_fuzz.py count what ran, and take neither a crash nor silence for
+success."""
+import json
 import pathlib
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ import unittest
 CI = pathlib.Path(__file__).resolve().parents[2] / "ci"
 sys.path.insert(0, str(CI))
 import run_areas  # noqa: E402
+import run_fuzz  # noqa: E402
 
 PROJECT = """cmake_minimum_required(VERSION 3.25)
 project(sample NONE)
@@ -88,6 +91,60 @@ class Running(unittest.TestCase):
             file.flush()
             counts = run_areas.read_pytest(file.name)
         self.assertEqual((counts.passed, counts.failed, counts.skipped), (4, 3, 3))
+
+
+STATS = "#2 DONE\nstat::number_of_executed_units: 321\nstat::average_exec_per_sec:     9\n"
+
+
+class Fuzzing(unittest.TestCase):
+    def setUp(self):
+        self.root = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.root)
+        for name in ("FUZZ", "FOUND", "FINDINGS", "LOGS", "CORPUS", "CRASHES", "ROOT"):
+            self.addCleanup(setattr, run_fuzz, name, getattr(run_fuzz, name))
+            setattr(run_fuzz, name, self.root)
+
+    def run_fake(self, script):
+        """Runs a script of the shell as the fuzzer of the target `fake`."""
+        fuzzer = self.root / "tests" / "fuzz" / "fake_fuzz"
+        fuzzer.parent.mkdir(parents=True, exist_ok=True)
+        fuzzer.write_text(f"#!/bin/sh\n{script}\n")
+        fuzzer.chmod(0o755)
+        return run_fuzz.run_target("fake", 7, 1)
+
+    def test_run_without_a_finding_passes_and_tells_how_much_ran(self):
+        self.assertEqual(self.run_fake(f"cat <<'END'\n{STATS}END"),
+                         (True, "fake: 321 inputs in 7 s"))
+
+    def test_finding_fails_and_names_its_reproducer(self):
+        passed, text = self.run_fake(
+            f"cat <<'END'\n{STATS}artifact_prefix='x'; Test unit written to /some/fake-crash-1\n"
+            "END\nexit 77")
+        self.assertFalse(passed)
+        self.assertIn("fake_fuzz /some/fake-crash-1\n", text)
+
+    def test_fuzzer_that_ran_nothing_fails(self):
+        self.assertFalse(self.run_fake("exit 0")[0])
+        self.assertFalse(self.run_fake("echo stat::number_of_executed_units: 0")[0])
+
+    def test_line_counts_once_however_often_it_was_made(self):
+        lines = [{"line_number": 1, "count": 0}, {"line_number": 1, "count": 3},
+                 {"line_number": 2, "count": 0}]
+        text = json.dumps({"files": [{"file": "/x/service/wire.c", "lines": lines}]})
+        self.assertEqual(run_fuzz.read_gcov(text), {"/x/service/wire.c": [2, 1]})
+
+    def test_decoder_that_was_not_measured_reached_nothing(self):
+        rows = run_fuzz.coverage_rows({"service/wire.c": [10, 9]})
+        percent = {row[0]: row[3] for row in rows}
+        self.assertEqual(percent["service/wire.c"], 90)
+        self.assertEqual({percent[name] for name in run_fuzz.DECODERS
+                          if name != "service/wire.c"}, {0})
+        self.assertLess(percent["all decoders"], run_fuzz.LINES_MIN)
+
+    def test_every_decoder_of_the_service_is_measured(self):
+        service = CI.parent / "service"
+        there = {f"service/{path.name}" for path in service.glob("decode_*.c")}
+        self.assertLessEqual(there, set(run_fuzz.DECODERS))
 
 
 if __name__ == "__main__":

@@ -88,6 +88,13 @@ class Layers(LintCase):
         self.expect_include("engine/graph.c", '"kernels/rows.h"', "enter kernels through")
         self.expect_include("tests/engine/graph_test.c", '"kernels/rows.h"', "enter kernels")
 
+    def test_fuzzers_may_look_inside_what_they_feed(self):
+        self.write("tests/fuzz/CMakeLists.txt", "add_executable(log_fuzz log_fuzz.c)\n")
+        self.write("tests/fuzz/log_fuzz.c", '/* log_fuzz.c - bytes of a log. */\n'
+                   '#include "engine/graph.h"\n#include "service/decode.h"\n')
+        self.assertEqual(check_layers.check(self.root), [])
+        self.expect_include("tests/fuzz/log_fuzz.c", '"kernels/rows.h"', "enter kernels")
+
     def test_include_without_its_folder_is_refused(self):
         self.expect_include("engine/graph.c", '"graph.h"', "with its folder")
 
