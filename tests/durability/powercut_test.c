@@ -13,11 +13,15 @@
 
 #include "engine/storage_memory.h"
 
-#define DIM       4u
+#define DIM 4u
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HISTORIES 50u
+#else
 #define HISTORIES 200u
-#define LIVES     4u
-#define POINTS    1000u /* at most, in one history */
-#define CHUNKS    14u   /* in one life */
+#endif
+#define LIVES  4u
+#define POINTS 1000u /* at most, in one history */
+#define CHUNKS 14u   /* in one life */
 
 struct history {
     uint64_t seed;

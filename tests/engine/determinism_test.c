@@ -19,7 +19,7 @@
 #if defined(OMEN_TEST_EMULATED)
 #define ROWS 5000u
 #elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ROWS 12000u
+#define ROWS 5000u
 #else
 #define ROWS 40000u
 #endif

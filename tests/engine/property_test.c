@@ -35,8 +35,13 @@ static struct omen_kernels kernels;
 static uint32_t lives_of_test(void)
 {
     const char *wanted = getenv("OMEN_TEST_LONG");
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    const uint32_t usual = 10;
+#else
+    const uint32_t usual = 50;
+#endif
 
-    return wanted != NULL && strcmp(wanted, "1") == 0 ? 250 : 50;
+    return wanted != NULL && strcmp(wanted, "1") == 0 ? 250 : usual;
 }
 
 static struct omen_id id_of(uint32_t i)
