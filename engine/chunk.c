@@ -236,7 +236,6 @@ omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernel
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the ids or the item errors of a chunk");
     if (chunk->error_count > 1)
         qsort(chunk->errors, chunk->error_count, sizeof *chunk->errors, compare_errors);
-    chunk->refused_count = chunk->error_count;
     return OMEN_OK;
 }
 

@@ -66,8 +66,7 @@ struct omen_chunk {
 
     struct omen_item_error *errors; /* first those in the record, in order of index once encoded */
     uint32_t error_count, error_capacity;
-    uint32_t refused_count; /* of errors, those in the record; ADMIT's come behind them */
-    bool out_of_memory;     /* something could not be noted: the push fails */
+    bool out_of_memory; /* something could not be noted: the push fails */
 
     /* Of the record, once sealed. */
     uint8_t header[OMEN_CHUNK_HEADER_BYTES];

@@ -119,9 +119,9 @@ OMEN_CHECKED omen_code omen_step_route(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_propose(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_link(struct omen_step *step, omen_error *err);
 
-/* mend.c: gives a living node's row others in the place of its links to dead ones. False: there
- * were none. The row's writer in this step. */
-bool omen_mend_row(struct omen_step *step, struct omen_worker *worker, uint32_t slot);
+/* mend.c: gives a living node's row others in the place of its links to dead ones; one
+ * without such links stays as it is. The row's writer in this step. */
+void omen_mend_row(struct omen_step *step, struct omen_worker *worker, uint32_t slot);
 
 /* Room for `count` moves; for `points` points and their routes. Fail: OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_step_fit_moves(struct omen_step *step, uint32_t count, omen_error *err);

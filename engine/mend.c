@@ -34,7 +34,7 @@ static enum omen_node_state state_of(const struct mending *m, uint32_t slot)
     return (enum omen_node_state) * omen_graph_state(&m->step->collection->graph, slot);
 }
 
-bool omen_mend_row(struct omen_step *step, struct omen_worker *worker, uint32_t slot)
+void omen_mend_row(struct omen_step *step, struct omen_worker *worker, uint32_t slot)
 {
     const omen_collection *c = step->collection;
     struct omen_row *row = omen_graph_row(&c->graph, slot);
@@ -56,7 +56,7 @@ bool omen_mend_row(struct omen_step *step, struct omen_worker *worker, uint32_t 
         else
             dead[dead_count++] = link;
     }
-    if (dead_count == 0) return false;
+    if (dead_count == 0) return;
     for (uint32_t i = 0; i < dead_count; i++)
         add_substitutes(&m, dead[i]);
     if (m.count > wanted) {
@@ -67,7 +67,6 @@ bool omen_mend_row(struct omen_step *step, struct omen_worker *worker, uint32_t 
         omen_row_replace(&c->graph, slot, i, omen_key_slot(m.keys[i]),
                          omen_key_distance(m.keys[i]));
     omen_row_set_count(row, m.count);
-    return true;
 }
 
 static void add_substitutes(struct mending *m, uint32_t dead)

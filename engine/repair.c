@@ -64,6 +64,6 @@ static void mend_targets(void *context, uint32_t worker)
                 high = middle;
         }
         for (; low < step->move_count && step->moves[low].cell == shard; low++)
-            (void)omen_mend_row(step, &step->workers[worker], step->moves[low].slot);
+            omen_mend_row(step, &step->workers[worker], step->moves[low].slot);
     }
 }

@@ -156,7 +156,7 @@ static void sweep_row(struct omen_step *step, struct omen_worker *w, uint32_t sl
     const struct omen_row *row = omen_graph_row(graph, slot);
 
     if (*omen_graph_state(graph, slot) == OMEN_NODE_LINKED) {
-        (void)omen_mend_row(step, w, slot);
+        omen_mend_row(step, w, slot);
         return;
     }
     if (is_swept(&step->epoch->swept, slot)) return; /* goes, and is read by others */
