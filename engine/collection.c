@@ -231,7 +231,7 @@ static omen_code replay_first(omen_collection *c, const struct omen_record *reco
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
-    if (code == OMEN_OK) code = omen_originals_open(&c->originals, c->dir, c->settings.dim, err);
+    if (code == OMEN_OK) code = omen_originals_open(&c->originals, c->dir, c->settings.dim, 0, err);
     if (code == OMEN_OK)
         code = omen_admit_init(&c->admit, record->algorithm_version, &c->settings, err);
     c->admit.position = record->position;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/memory.h"
@@ -13,6 +14,7 @@
 #define SEGMENTS_MAX (OMEN_SLOTS_MAX / OMEN_SEGMENT_SLOTS)
 
 static omen_code map_segments(struct omen_originals *originals, uint32_t end, omen_error *err);
+static omen_code map_kept(struct omen_originals *originals, uint32_t keep, omen_error *err);
 static omen_code write_all(int fd, const float *data, size_t bytes, uint64_t offset,
                            omen_error *err);
 
@@ -22,8 +24,9 @@ static size_t segment_bytes(const struct omen_originals *originals)
 }
 
 omen_code omen_originals_open(struct omen_originals *originals, const char *dir, uint32_t dim,
-                              omen_error *err)
+                              uint32_t keep, omen_error *err)
 {
+    const int flags = O_RDWR | O_CREAT | O_CLOEXEC | (keep == 0 ? O_TRUNC : 0);
     char path[4096];
     omen_code code = OMEN_OK;
 
@@ -31,7 +34,7 @@ omen_code omen_originals_open(struct omen_originals *originals, const char *dir,
     originals->dim = dim;
     originals->row_floats = ((size_t)dim + 15) / 16 * 16;
     (void)snprintf(path, sizeof path, "%s/originals.f32", dir);
-    originals->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    originals->fd = open(path, flags, 0600);
     if (originals->fd < 0) {
         code = omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", path, strerror(errno));
         goto done;
@@ -43,10 +46,32 @@ omen_code omen_originals_open(struct omen_originals *originals, const char *dir,
         goto done;
     }
     memset(originals->padded, 0, originals->row_floats * sizeof(float));
+    if (keep > 0) code = map_kept(originals, keep, err);
 
 done:
     if (code != OMEN_OK) omen_originals_close(originals);
     return code;
+}
+
+/* Reading beyond the file's end through the mapping would be a SIGBUS. */
+static omen_code map_kept(struct omen_originals *originals, uint32_t keep, omen_error *err)
+{
+    const uint64_t wanted = (uint64_t)keep * originals->row_floats * sizeof(float);
+    struct stat status;
+
+    if (fstat(originals->fd, &status) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "originals.f32: %s", strerror(errno));
+    if ((uint64_t)status.st_size < wanted)
+        return omen_fail(err, OMEN_DATA_LOSS,
+                         "originals.f32 has %llu bytes; the rows of %u slots take %llu",
+                         (unsigned long long)status.st_size, keep, (unsigned long long)wanted);
+    return map_segments(originals, keep, err);
+}
+
+omen_code omen_originals_sync(struct omen_originals *originals, omen_error *err)
+{
+    if (fdatasync(originals->fd) == 0) return OMEN_OK;
+    return omen_fail(err, OMEN_UNAVAILABLE, "sync originals.f32: %s", strerror(errno));
 }
 
 void omen_originals_close(struct omen_originals *originals)

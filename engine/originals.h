@@ -4,7 +4,8 @@
  * Rows stand in slot order, each padded to a multiple of 16 floats, so that every row is 64-byte
  * aligned. Writing goes through pwrite, never through the mapping: a full disk is then an error
  * code, not a SIGBUS. Reading goes through the mapping, which the kernel keeps coherent with it.
- * The file is derived from the log: start-up writes it again (until checkpoints name it).
+ * The file is derived from the log: a replay from its first record begins with an empty one. A
+ * checkpoint vouches for the rows of the slots in it: they were synced before it was named.
  *
  * The directory of segments needs no atomics: ADMIT writes a segment's pointer, and a slot's row,
  * before the slot's epoch is handed to the applier. A search may come to a slot earlier (a
@@ -35,15 +36,21 @@ struct omen_originals {
     float *padded; /* one row, when row_floats != dim */
 };
 
-/* Creates or empties <dir>/originals.f32. On failure nothing is left open. */
+/* Opens <dir>/originals.f32 with the rows of the first `keep` slots, which are there; 0 creates or
+ * empties it. On failure nothing is left open.
+ * Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED, OMEN_DATA_LOSS (rows to keep are missing). */
 OMEN_CHECKED omen_code omen_originals_open(struct omen_originals *originals, const char *dir,
-                                           uint32_t dim, omen_error *err);
+                                           uint32_t dim, uint32_t keep, omen_error *err);
 void omen_originals_close(struct omen_originals *originals);
 
 /* Writes `count` rows (count x dim floats) at slots first.. . ADMIT's thread.
  * Fails: OMEN_UNAVAILABLE (the file system), OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_originals_write(struct omen_originals *originals, uint32_t first,
                                             uint32_t count, const float *rows, omen_error *err);
+
+/* Makes what was written and erased before the call durable. Any thread, beside the writing one.
+ * Fails: OMEN_UNAVAILABLE. */
+OMEN_CHECKED omen_code omen_originals_sync(struct omen_originals *originals, omen_error *err);
 
 /* The rows of these slots (ascending) are gone: their bytes become zero, and whole blocks go back
  * to the file system. ADMIT's thread, when no reader may see the slots. Fails: OMEN_UNAVAILABLE. */
