@@ -7,7 +7,7 @@ An area is run in the release build and, if its tests carry the label, in the bu
 and in the one for ARM, under qemu (CMakePresets.json); each run counts. A ctest counts as the cases
 of its TAP output, or as one case if it prints none; pytest's cases come from its JUnit file. A
 build that fails is a failed case, and so is an area that ran nothing: silence is no success. The
-area fuzz also runs ci/run_fuzz.py.
+area fuzz also runs ci/run_fuzz.py, the area durability ci/durability_table.py.
 """
 import argparse
 import json
@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+
+import durability_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
@@ -218,6 +220,17 @@ class Runner:
         self.record("fuzz", "fuzzers", count_ctest("run" if status == 0 else "fail", output),
                     started)
 
+    def durability_table(self):
+        """docs/durability.md, held against what has just been run. A cell of which a test is in an
+        area that was not run is skipped."""
+        started = time.monotonic()
+        bad = durability_table.check_page(ROOT)
+        proven, unknown, wrong = durability_table.check_results(ROOT, LOGS, self.areas)
+        bad += wrong
+        for text in bad:
+            print(f"durability table: {text}", flush=True)
+        self.record("durability", "table", Counts(proven, len(bad), unknown), started)
+
     def make_venv(self):
         """The tests' tools, and our client as a user would install it."""
         if not (VENV / "bin" / "pip").exists():
@@ -251,6 +264,8 @@ class Runner:
                         self.pytest(area, label, SANITIZED_PYTEST[area])
         if "fuzz" in self.areas:
             self.fuzz()
+        if "durability" in self.areas:
+            self.durability_table()
         for area, ran in self.per_area.items():
             if ran == 0:
                 self.record(area, "ran nothing", Counts(failed=1), time.monotonic())
