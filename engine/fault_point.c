@@ -7,14 +7,17 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void omen_fault_point(const char *name)
 {
     static _Atomic long passed;
     const char *wanted = getenv("OMENDB_FAULT_KILL");
+    const char *arming = getenv("OMENDB_FAULT_ARMED_BY");
     size_t length = strlen(name);
 
     if (wanted == NULL || strncmp(wanted, name, length) != 0 || wanted[length] != ':') return;
+    if (arming != NULL && access(arming, F_OK) != 0) return;
     if (atomic_fetch_add(&passed, 1) + 1 == strtol(wanted + length + 1, NULL, 10))
         (void)raise(SIGKILL);
 }

@@ -2,7 +2,8 @@
  *
  * Only in builds with OMEN_FAULT_POINTS (the test's own server): OMENDB_FAULT_KILL=propose:3 in the
  * environment sends SIGKILL to the process when it passes the point "propose" for the third time.
- * Elsewhere a point is nothing at all.
+ * With OMENDB_FAULT_ARMED_BY=<file> a pass counts only while that file is there, so that a test may
+ * let a start go by, whatever that start replays. Elsewhere a point is nothing at all.
  */
 #ifndef OMEN_FAULT_POINT_H
 #define OMEN_FAULT_POINT_H

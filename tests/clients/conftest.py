@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from dying_server import DyingServer
 from omendb_client import Client, FailedPrecondition, Validation
 from scripted_server import Script, ScriptedServer
 
@@ -79,6 +80,15 @@ def validate(client: Client, name: str, seconds: float = 30.0) -> Validation:
             if error.reason != "NOT_AT_REST" or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def no_server_survives_its_test():
+    yield
+    while DyingServer.alive:
+        process = DyingServer.alive.pop().process
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")

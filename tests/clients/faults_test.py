@@ -9,15 +9,10 @@ of the collection must hold.
 """
 import collections
 import os
-import pathlib
-import re
-import signal
-import subprocess
-import threading
 
 import numpy as np
-import pytest
 from conftest import validate
+from dying_server import SHARDS, DyingServer
 from omendb_client import Client, Unavailable
 
 LONG = os.environ.get("OMEN_TEST_LONG") == "1"
@@ -27,76 +22,7 @@ POINTS = ["append", "fsync", "propose", "link", "ack"]
 KILLS_EACH = 10  # at least, of every point, while chunks came in
 DIM = 12
 PIECE = 5  # rows of one chunk
-SHARDS = 4
 SESSION = bytes(range(100, 116))
-START_SECONDS = 60
-
-
-def binary():
-    named = os.environ.get("OMENDB_FAULTS_BINARY")
-    if named:
-        return named
-    server = pathlib.Path(os.environ.get("OMENDB_SERVER_BINARY", ""))
-    path = server.parent.parent / "tests" / "clients" / "omendb-server-faults"
-    if not path.is_file():
-        pytest.fail(f"{path} is missing: build it (release preset), or set OMENDB_FAULTS_BINARY")
-    return str(path)
-
-
-class DyingServer:
-    """One life of the server; `fault` is "point:n" or None. `serving` is False if it died while it
-    replayed its log."""
-
-    alive: list["DyingServer"] = []
-
-    def __init__(self, directory, fault=None):
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("OMENDB_")}
-        command = [binary(), "--data-dir", str(directory), "--grpc-port", "0", "--http-port", "off",
-                   "--ingest-threads", "2", "--search-threads", "1", "--shards", str(SHARDS)]
-        self.process = subprocess.Popen(
-            command, env={**kept, **({"OMENDB_FAULT_KILL": fault} if fault else {})},
-            stderr=subprocess.PIPE, text=True)
-        self.alive.append(self)
-        self.serving = False
-        self.target = None
-        self.lines = []
-        self._reader = threading.Thread(target=self._read_on, daemon=True)
-        overdue = threading.Timer(START_SECONDS, self.process.kill)
-        overdue.start()
-        for line in self.process.stderr:
-            self.lines.append(line)
-            started = re.search(r" INFO serving .*\bport=(\d+)", line)
-            if started:
-                self.serving = True
-                self.target = f"127.0.0.1:{started[1]}"
-                break
-        overdue.cancel()
-        self._reader.start()
-
-    def _read_on(self):
-        self.lines += list(self.process.stderr)
-
-    def end(self, dead=False):
-        """Kills it, unless it is `dead` already: then it must have died by its own hand."""
-        if dead:
-            self.process.wait(timeout=START_SECONDS)
-        else:
-            self.process.kill()
-        status = self.process.wait()
-        self._reader.join()
-        self.alive.remove(self)
-        assert status == -signal.SIGKILL, f"status {status}:\n" + "".join(self.lines)
-        self.process.stderr.close()
-
-
-@pytest.fixture(autouse=True)
-def no_server_survives_its_test():
-    yield
-    while DyingServer.alive:
-        process = DyingServer.alive.pop().process
-        process.kill()
-        process.wait()
-
 
 # ---- the model --------------------------------------------------------------------------------
 
