@@ -37,7 +37,7 @@ static omen_code apply_all(omen_collection *c, struct omen_epoch_list *complete,
 static omen_code close_tail(omen_collection *c, omen_error *err);
 static omen_code switch_algorithm(omen_collection *c, omen_error *err);
 static void destroy(omen_collection *c);
-static void remove_files(const char *dir);
+static void remove_files(const omen_collection *c);
 static const char *base_name(const char *dir);
 
 omen_code omen_collection_make(omen_engine *engine, const char *dir, const char *name,
@@ -75,7 +75,6 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
     }
     c->engine = engine;
     c->dir = dir;
-    c->originals.fd = -1;
     atomic_init(&c->references, 1);
     (void)pthread_mutex_init(&c->admit_mutex, NULL);
     (void)pthread_mutex_init(&c->apply_mutex, NULL);
@@ -231,7 +230,9 @@ static omen_code replay_first(omen_collection *c, const struct omen_record *reco
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
-    if (code == OMEN_OK) code = omen_originals_open(&c->originals, c->dir, c->settings.dim, 0, err);
+    if (code == OMEN_OK)
+        code =
+            omen_originals_open(&c->originals, c->engine->storage, c->dir, c->settings.dim, 0, err);
     if (code == OMEN_OK)
         code = omen_admit_init(&c->admit, record->algorithm_version, &c->settings, err);
     c->admit.position = record->position;
@@ -380,7 +381,7 @@ static void destroy(omen_collection *c)
     if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
     omen_graph_deinit(&c->graph);
     omen_log_close(c->log);
-    if (c->dropped) remove_files(c->dir);
+    if (c->dropped) remove_files(c);
     (void)pthread_mutex_destroy(&c->apply_mutex);
     (void)pthread_mutex_destroy(&c->admit_mutex);
     omen_free(c->dir);
@@ -389,12 +390,13 @@ static void destroy(omen_collection *c)
 
 /* The directory was renamed when the collection was dropped: what is left after a crash in here is
  * removed at the next start. */
-static void remove_files(const char *dir)
+static void remove_files(const omen_collection *c)
 {
-    char dropped[4096];
+    const omen_engine *engine = c->engine;
+    char dropped[OMEN_DIRECTORY_NAME_BYTES];
 
-    (void)snprintf(dropped, sizeof dropped, "%s.dropped", dir);
-    omen_directory_remove(dropped);
+    omen_directory_name(c->incarnation, ".dropped", dropped);
+    omen_directory_remove(engine->storage, engine->dir, engine->data_dir, dropped);
 }
 
 static const char *base_name(const char *dir)

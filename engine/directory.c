@@ -1,7 +1,6 @@
 /* directory.c - see directory.h. */
 #include "engine/directory.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -14,6 +13,7 @@
 #include "engine/memory.h"
 
 #define PATH_BYTES 4096u
+#define NAME_BYTES 128u
 
 static bool ends_with(const char *text, const char *end)
 {
@@ -62,72 +62,116 @@ omen_code omen_directory_lock(const char *data_dir, int *fd, omen_error *err)
                      "the data directory %s is in use by another process", data_dir);
 }
 
-omen_code omen_directory_visit(const char *data_dir,
-                               omen_code (*visit)(void *user, char *path, omen_error *err),
-                               void *user, omen_error *err)
+void omen_directory_name(const uint8_t *incarnation, const char *state,
+                         char out[OMEN_DIRECTORY_NAME_BYTES])
 {
-    DIR *dir = opendir(data_dir);
-    omen_code code = OMEN_OK;
+    for (size_t i = 0; i < OMEN_INCARNATION_BYTES; i++)
+        (void)snprintf(out + 2 * i, 3, "%02x", incarnation[i]);
+    (void)snprintf(out + 2 * OMEN_INCARNATION_BYTES,
+                   OMEN_DIRECTORY_NAME_BYTES - 2 * OMEN_INCARNATION_BYTES, "%s", state);
+}
 
-    if (dir == NULL)
-        return omen_fail(err, OMEN_UNAVAILABLE, "read %s: %s", data_dir, strerror(errno));
-    for (struct dirent *entry = readdir(dir); entry != NULL && code == OMEN_OK;
-         entry = readdir(dir)) {
-        size_t size = strlen(data_dir) + strlen(entry->d_name) + 2;
-        char *path;
+/* ---- what is in it --------------------------------------------------------------------------- */
 
-        if (strcmp(entry->d_name, "LOCK") == 0 || entry->d_name[0] == '.') continue;
-        path = omen_alloc(size);
-        if (path == NULL) {
-            code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path of %zu bytes", size);
-            break;
-        }
-        (void)snprintf(path, size, "%s/%s", data_dir, entry->d_name);
-        if (ends_with(path, ".making") || ends_with(path, ".dropped")) {
-            omen_directory_remove(path);
-            omen_free(path);
-        } else if (strlen(entry->d_name) == 2 * OMEN_INCARNATION_BYTES) {
-            code = visit(user, path, err);
-        } else {
-            omen_free(path); /* somebody else's: lost+found, a note of the operator's */
-        }
+/* The names in a directory, collected before anything is done about them: whoever lists a directory
+ * must not change it. */
+struct names {
+    char (*at)[NAME_BYTES];
+    size_t count, room;
+    bool no_memory;
+};
+
+static bool note_name(void *user, const char *name)
+{
+    struct names *names = user;
+
+    if (strlen(name) >= NAME_BYTES || name[0] == '.') return true; /* none of ours */
+    if (names->count == names->room) {
+        const size_t room = names->room == 0 ? 64 : 2 * names->room;
+        char(*more)[NAME_BYTES] = omen_realloc(names->at, room * sizeof *more);
+
+        names->no_memory = more == NULL;
+        if (more == NULL) return false;
+        names->at = more;
+        names->room = room;
     }
-    (void)closedir(dir);
+    (void)snprintf(names->at[names->count++], NAME_BYTES, "%s", name);
+    return true;
+}
+
+static omen_code list_names(struct omen_storage *storage, int dir, const char *path,
+                            struct names *names, omen_error *err)
+{
+    *names = (struct names){.at = NULL};
+    if (storage->ops->list(storage, dir, note_name, names) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "read %s: %m", path);
+    if (names->no_memory)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the names of %zu files", names->count);
+    return OMEN_OK;
+}
+
+static char *join(const char *data_dir, const char *name)
+{
+    const size_t size = strlen(data_dir) + strlen(name) + 2;
+    char *path = omen_alloc(size);
+
+    if (path != NULL) (void)snprintf(path, size, "%s/%s", data_dir, name);
+    return path;
+}
+
+omen_code omen_directory_visit(struct omen_storage *storage, int dir, const char *data_dir,
+                               omen_directory_visit_fn *visit, void *user, omen_error *err)
+{
+    struct names names;
+    omen_code code = list_names(storage, dir, data_dir, &names, err);
+
+    for (size_t i = 0; i < names.count && code == OMEN_OK; i++) {
+        const char *name = names.at[i];
+
+        if (ends_with(name, ".making") || ends_with(name, ".dropped")) {
+            omen_directory_remove(storage, dir, data_dir, name);
+        } else if (strlen(name) == 2 * OMEN_INCARNATION_BYTES) {
+            char *path = join(data_dir, name);
+
+            code = path == NULL ? omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path")
+                                : visit(user, path, err);
+        } /* else somebody else's: lost+found, a note of the operator's */
+    }
+    omen_free(names.at);
     return code;
 }
 
-omen_code omen_directory_make(const char *path, omen_error *err)
+omen_code omen_directory_make(struct omen_storage *storage, int dir, const char *name,
+                              omen_error *err)
 {
-    if (mkdir(path, 0700) == 0) return OMEN_OK;
-    return omen_fail(err, OMEN_UNAVAILABLE, "create %s: %s", path, strerror(errno));
+    if (storage->ops->make_dir(storage, dir, name) == 0) return OMEN_OK;
+    return omen_storage_fail(err, "create %s", name);
 }
 
-omen_code omen_directory_rename(const char *data_dir, const char *from, const char *to,
-                                omen_error *err)
+omen_code omen_directory_rename(struct omen_storage *storage, int dir, const char *from,
+                                const char *to, omen_error *err)
 {
-    omen_code code = OMEN_OK;
-    const int fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", data_dir, strerror(errno));
-    if (rename(from, to) != 0) {
-        code = omen_fail(err, OMEN_UNAVAILABLE, "rename %s: %s", from, strerror(errno));
-    } else if (fsync(fd) != 0) {
-        code = omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %s", data_dir, strerror(errno));
-        (void)rename(to, from); /* whoever is told of a failure goes on under the old name */
-    }
-    (void)close(fd);
+    if (storage->ops->rename(storage, dir, from, to) != 0)
+        return omen_storage_fail(err, "rename %s", from);
+    if (storage->ops->sync(storage, dir, true) == 0) return OMEN_OK;
+    const omen_code code = omen_fail(err, OMEN_UNAVAILABLE, "sync the data directory: %m");
+    /* Whoever is told of a failure goes on under the old name. */
+    (void)storage->ops->rename(storage, dir, to, from);
     return code;
 }
 
-void omen_directory_remove(const char *path)
+void omen_directory_remove(struct omen_storage *storage, int dir, const char *data_dir,
+                           const char *name)
 {
-    DIR *dir = opendir(path);
+    struct names names = {.at = NULL};
+    char *path = join(data_dir, name);
+    const int inside = path == NULL ? -1 : storage->ops->open_dir(storage, path);
 
-    if (dir == NULL) return;
-    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            (void)unlinkat(dirfd(dir), entry->d_name, 0);
-    }
-    (void)closedir(dir);
-    (void)rmdir(path);
+    if (inside >= 0 && list_names(storage, inside, path, &names, NULL) == OMEN_OK)
+        for (size_t i = 0; i < names.count; i++)
+            (void)storage->ops->remove(storage, inside, names.at[i]);
+    if (inside >= 0) storage->ops->close(storage, inside);
+    (void)storage->ops->remove_dir(storage, dir, name);
+    omen_free(names.at);
+    omen_free(path);
 }

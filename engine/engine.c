@@ -14,8 +14,7 @@
 #include "engine/memory.h"
 #include "engine/search.h"
 #include "engine/settings.h"
-
-#define PATH_BYTES 4096u /* data_dir is limited so that every path fits */
+#include "engine/storage.h"
 
 static omen_code check_options(const struct omen_engine_options *options, omen_engine *engine,
                                omen_error *err);
@@ -34,6 +33,12 @@ static uint32_t cpu_count(void)
     return n > (long)OMEN_THREADS_MAX ? OMEN_THREADS_MAX : (uint32_t)n;
 }
 
+static omen_code open_data_dir(omen_engine *engine, omen_error *err)
+{
+    engine->dir = engine->storage->ops->open_dir(engine->storage, engine->data_dir);
+    return engine->dir >= 0 ? OMEN_OK : omen_storage_fail(err, "open %s", engine->data_dir);
+}
+
 omen_code omen_engine_open(const struct omen_engine_options *options, omen_engine **out,
                            omen_error *err)
 {
@@ -42,13 +47,16 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
 
     *out = NULL;
     if (engine == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an engine");
-    engine->lock_fd = -1;
+    engine->lock_fd = engine->dir = -1;
     (void)pthread_mutex_init(&engine->registry_mutex, NULL);
     code = check_options(options, engine, err);
     if (code == OMEN_OK) code = omen_directory_lock(engine->data_dir, &engine->lock_fd, err);
+    if (code == OMEN_OK) code = open_data_dir(engine, err);
     if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
     if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
-    if (code == OMEN_OK) code = omen_directory_visit(engine->data_dir, load_one, engine, err);
+    if (code == OMEN_OK)
+        code = omen_directory_visit(engine->storage, engine->dir, engine->data_dir, load_one,
+                                    engine, err);
     if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
     if (code != OMEN_OK) {
@@ -68,6 +76,7 @@ void omen_engine_close(omen_engine *engine)
         omen_collection_release(engine->collections[i]);
     omen_step_destroy(engine->step);
     omen_crew_destroy(engine->crew);
+    if (engine->dir >= 0) engine->storage->ops->close(engine->storage, engine->dir);
     if (engine->lock_fd >= 0) (void)close(engine->lock_fd);
     (void)pthread_mutex_destroy(&engine->registry_mutex);
     omen_free(engine->data_dir);
@@ -147,10 +156,19 @@ void omen_collection_list_free(struct omen_collection_info *list)
     omen_free(list);
 }
 
+static omen_code drop_directory(omen_engine *engine, const omen_collection *c, omen_error *err)
+{
+    char name[OMEN_DIRECTORY_NAME_BYTES];
+    char dropped[OMEN_DIRECTORY_NAME_BYTES];
+
+    omen_directory_name(c->incarnation, "", name);
+    omen_directory_name(c->incarnation, ".dropped", dropped);
+    return omen_directory_rename(engine->storage, engine->dir, name, dropped, err);
+}
+
 omen_code omen_collection_delete(omen_engine *engine, const char *name, omen_error *err)
 {
     omen_collection *c = NULL;
-    char dropped[PATH_BYTES];
     bool there = false;
     omen_code code = OMEN_OK;
     uint32_t i;
@@ -159,8 +177,7 @@ omen_code omen_collection_delete(omen_engine *engine, const char *name, omen_err
     i = find_place(engine, name, &there);
     if (there) {
         c = engine->collections[i];
-        (void)snprintf(dropped, sizeof dropped, "%s.dropped", c->dir);
-        code = omen_directory_rename(engine->data_dir, c->dir, dropped, err);
+        code = drop_directory(engine, c, err);
     }
     if (there && code == OMEN_OK) {
         engine->collection_count--;
@@ -197,7 +214,7 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
 {
     size_t length = options->data_dir == NULL ? 0 : strlen(options->data_dir);
 
-    engine->storage = options->storage;
+    engine->storage = options->storage == NULL ? omen_storage_files() : options->storage;
     engine->event = options->event;
     engine->event_user = options->event_user;
     if (length == 0 || length > 3800)
@@ -286,35 +303,30 @@ static omen_code make_collection(omen_engine *engine, const char *name, const ui
                                  const struct omen_collection_settings *settings,
                                  omen_collection **out, omen_error *err)
 {
-    char hex[2 * OMEN_INCARNATION_BYTES + 1];
-    char path[PATH_BYTES];
-    char making[PATH_BYTES];
-    size_t size = 0;
-    char *dir = NULL;
+    char made[OMEN_DIRECTORY_NAME_BYTES];
+    char making[OMEN_DIRECTORY_NAME_BYTES];
+    const size_t size = strlen(engine->data_dir) + sizeof making + 1;
+    char *dir = omen_alloc(size);
     omen_code code = OMEN_OK;
 
-    for (size_t i = 0; i < OMEN_INCARNATION_BYTES; i++)
-        (void)snprintf(hex + 2 * i, 3, "%02x", incarnation[i]);
-    (void)snprintf(path, sizeof path, "%s/%s", engine->data_dir, hex);
-    size = (size_t)snprintf(making, sizeof making, "%s/%s.making", engine->data_dir, hex) + 1;
-    dir = omen_alloc(size);
     if (dir == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a path of %zu bytes", size);
-    memcpy(dir, making, size);
-
-    code = omen_directory_make(making, err);
-    if (code == OMEN_OK)
-        code = omen_collection_make(engine, making, name, incarnation, settings, err);
+    omen_directory_name(incarnation, "", made);
+    omen_directory_name(incarnation, ".making", making);
+    (void)snprintf(dir, size, "%s/%s", engine->data_dir, making);
+    code = omen_directory_make(engine->storage, engine->dir, making, err);
+    if (code == OMEN_OK) code = omen_collection_make(engine, dir, name, incarnation, settings, err);
     if (code == OMEN_OK)
         code = omen_collection_load(engine, dir, out, err);
     else
         omen_free(dir);
-    if (code == OMEN_OK) code = omen_directory_rename(engine->data_dir, making, path, err);
-    if (code == OMEN_OK) {
-        memcpy((*out)->dir, path, strlen(path) + 1); /* shorter than what stood there */
+    if (code == OMEN_OK)
+        code = omen_directory_rename(engine->storage, engine->dir, making, made, err);
+    if (code == OMEN_OK) { /* shorter than what stood there */
+        (void)snprintf((*out)->dir, size, "%s/%s", engine->data_dir, made);
         return OMEN_OK;
     }
     omen_collection_release(*out);
     *out = NULL;
-    omen_directory_remove(making);
+    omen_directory_remove(engine->storage, engine->dir, engine->data_dir, making);
     return code;
 }

@@ -64,8 +64,8 @@ struct omen_engine_options {
     const char *simd;        /* highest kernel tier to use, NULL = the CPU's highest */
     omen_event_fn *event;    /* NULL: nobody listens */
     void *event_user;
-    struct omen_storage *storage; /* the logs' files, for tests (storage_memory.h); NULL: the file
-                                     system. Borrowed until close */
+    struct omen_storage *storage; /* for tests (storage_memory.h); NULL: the file system. Borrowed
+                                     until close */
 };
 
 /* Opens the data directory and replays every collection's log: blocks for as long as that takes

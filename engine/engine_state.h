@@ -15,7 +15,8 @@ struct omen_step;
 struct omen_engine {
     /* Fixed once open. */
     char *data_dir;
-    struct omen_storage *storage; /* of the logs; borrowed */
+    struct omen_storage *storage; /* borrowed */
+    int dir;                      /* data_dir in it */
     int lock_fd;
     uint32_t ingest_threads;
     uint32_t shards;

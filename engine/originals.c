@@ -5,47 +5,67 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "engine/memory.h"
 
 #define SEGMENTS_MAX (OMEN_SLOTS_MAX / OMEN_SEGMENT_SLOTS)
+#define NAME         "originals.f32"
+
+/* Room is taken an eighth of the file at a time, between these. */
+#define EXTENT_BYTES_MIN (64u << 10)
+#define EXTENT_BYTES_MAX (64u << 20)
+/* Freed rows this near to one another get their room by one call. */
+#define GAP_BYTES (64u << 10)
 
 static omen_code map_segments(struct omen_originals *originals, uint32_t end, omen_error *err);
 static omen_code map_kept(struct omen_originals *originals, uint32_t keep, omen_error *err);
-static omen_code write_all(int fd, const float *data, size_t bytes, uint64_t offset,
-                           omen_error *err);
+static omen_code write_all(struct omen_originals *originals, const float *data, size_t bytes,
+                           uint64_t offset, omen_error *err);
+
+static size_t row_bytes(const struct omen_originals *originals)
+{
+    return originals->row_floats * sizeof(float);
+}
 
 static size_t segment_bytes(const struct omen_originals *originals)
 {
-    return originals->row_floats * sizeof(float) * OMEN_SEGMENT_SLOTS;
+    return row_bytes(originals) * OMEN_SEGMENT_SLOTS;
 }
 
-omen_code omen_originals_open(struct omen_originals *originals, const char *dir, uint32_t dim,
-                              uint32_t keep, omen_error *err)
+static omen_code open_file(struct omen_originals *originals, const char *dir, omen_error *err)
 {
-    const int flags = O_RDWR | O_CREAT | O_CLOEXEC | (keep == 0 ? O_TRUNC : 0);
-    char path[4096];
+    struct omen_storage *storage = originals->storage;
+    const int handle = storage->ops->open_dir(storage, dir);
+    int64_t size = -1;
+
+    originals->file = -1;
+    if (handle < 0) return omen_storage_fail(err, "open %s", dir);
+    originals->file = storage->ops->open(storage, handle, NAME, O_RDWR | O_CREAT);
+    storage->ops->close(storage, handle);
+    if (originals->file >= 0) size = storage->ops->size(storage, originals->file);
+    if (size < 0) return omen_storage_fail(err, "open %s/" NAME, dir);
+    originals->allocated = (uint64_t)size;
+    return OMEN_OK;
+}
+
+omen_code omen_originals_open(struct omen_originals *originals, struct omen_storage *storage,
+                              const char *dir, uint32_t dim, uint32_t keep, omen_error *err)
+{
     omen_code code = OMEN_OK;
 
     memset(originals, 0, sizeof *originals);
+    originals->storage = storage;
     originals->dim = dim;
     originals->row_floats = ((size_t)dim + 15) / 16 * 16;
-    (void)snprintf(path, sizeof path, "%s/originals.f32", dir);
-    originals->fd = open(path, flags, 0600);
-    if (originals->fd < 0) {
-        code = omen_fail(err, OMEN_UNAVAILABLE, "open %s: %s", path, strerror(errno));
-        goto done;
-    }
+    code = open_file(originals, dir, err);
+    if (code != OMEN_OK) goto done;
     originals->segments = omen_pages_map(SEGMENTS_MAX * sizeof *originals->segments);
-    originals->padded = omen_alloc_aligned(originals->row_floats * sizeof(float));
+    originals->padded = omen_alloc_aligned(row_bytes(originals));
     if (originals->segments == NULL || originals->padded == NULL) {
         code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the directory of originals");
         goto done;
     }
-    memset(originals->padded, 0, originals->row_floats * sizeof(float));
+    memset(originals->padded, 0, row_bytes(originals));
     if (keep > 0) code = map_kept(originals, keep, err);
 
 done:
@@ -56,49 +76,137 @@ done:
 /* Reading beyond the file's end through the mapping would be a SIGBUS. */
 static omen_code map_kept(struct omen_originals *originals, uint32_t keep, omen_error *err)
 {
-    const uint64_t wanted = (uint64_t)keep * originals->row_floats * sizeof(float);
-    struct stat status;
+    const uint64_t wanted = keep * (uint64_t)row_bytes(originals);
 
-    if (fstat(originals->fd, &status) != 0)
-        return omen_fail(err, OMEN_UNAVAILABLE, "originals.f32: %s", strerror(errno));
-    if ((uint64_t)status.st_size < wanted)
-        return omen_fail(err, OMEN_DATA_LOSS,
-                         "originals.f32 has %llu bytes; the rows of %u slots take %llu",
-                         (unsigned long long)status.st_size, keep, (unsigned long long)wanted);
+    if (originals->allocated < wanted)
+        return omen_fail(
+            err, OMEN_DATA_LOSS, NAME " has %llu bytes; the rows of %u slots take %llu",
+            (unsigned long long)originals->allocated, keep, (unsigned long long)wanted);
     return map_segments(originals, keep, err);
 }
 
 omen_code omen_originals_sync(struct omen_originals *originals, omen_error *err)
 {
-    if (fdatasync(originals->fd) == 0) return OMEN_OK;
-    return omen_fail(err, OMEN_UNAVAILABLE, "sync originals.f32: %s", strerror(errno));
+    struct omen_storage *storage = originals->storage;
+
+    if (storage->ops->sync(storage, originals->file, false) == 0) return OMEN_OK;
+    return omen_fail(err, OMEN_UNAVAILABLE, "sync " NAME ": %m");
 }
 
 void omen_originals_close(struct omen_originals *originals)
 {
+    struct omen_storage *storage = originals->storage;
+
+    if (storage == NULL) return;
     for (uint32_t i = 0; i < originals->segment_count; i++)
-        (void)munmap((void *)(uintptr_t)originals->segments[i], segment_bytes(originals));
+        storage->ops->unmap(storage, (void *)(uintptr_t)originals->segments[i],
+                            segment_bytes(originals));
     omen_pages_unmap((void *)originals->segments, SEGMENTS_MAX * sizeof *originals->segments);
     omen_free(originals->padded);
-    if (originals->fd >= 0) (void)close(originals->fd);
+    if (originals->file >= 0) storage->ops->close(storage, originals->file);
     memset(originals, 0, sizeof *originals);
-    originals->fd = -1;
 }
+
+/* ---- room on the disk ------------------------------------------------------------------------ */
+
+static omen_code write_zeros(struct omen_originals *originals, uint64_t offset, uint64_t count,
+                             omen_error *err)
+{
+    static const float zeros[16384];
+    omen_code code = OMEN_OK;
+
+    while (count > 0 && code == OMEN_OK) {
+        const size_t step = count < sizeof zeros ? (size_t)count : sizeof zeros;
+
+        code = write_all(originals, zeros, step, offset, err);
+        offset += step;
+        count -= step;
+    }
+    return code;
+}
+
+/* Where a file system cannot allocate, new bytes are written as zeros; there nothing is punched out
+ * either, so old ones have their room. */
+static omen_code allocate(struct omen_originals *originals, uint64_t offset, uint64_t count,
+                          omen_error *err)
+{
+    struct omen_storage *storage = originals->storage;
+
+    while (storage->ops->allocate(storage, originals->file, offset, count) != 0) {
+        if (errno == EINTR) continue;
+        if (errno != EOPNOTSUPP)
+            return omen_storage_fail(err, "allocate %llu bytes for " NAME,
+                                     (unsigned long long)count);
+        if (offset < originals->allocated) return OMEN_OK;
+        return write_zeros(originals, offset, count, err);
+    }
+    return OMEN_OK;
+}
+
+static uint64_t extent_bytes(uint64_t allocated)
+{
+    const uint64_t wanted = allocated / 8 / EXTENT_BYTES_MIN * EXTENT_BYTES_MIN;
+
+    if (wanted < EXTENT_BYTES_MIN) return EXTENT_BYTES_MIN;
+    return wanted > EXTENT_BYTES_MAX ? EXTENT_BYTES_MAX : wanted;
+}
+
+uint64_t omen_originals_missing(const struct omen_originals *originals, uint32_t end)
+{
+    const uint64_t wanted = end * (uint64_t)row_bytes(originals);
+
+    return wanted > originals->allocated ? wanted - originals->allocated : 0;
+}
+
+static omen_code extend(struct omen_originals *originals, uint64_t missing, omen_error *err)
+{
+    const uint64_t extent = extent_bytes(originals->allocated);
+    uint64_t count = missing > extent ? missing : extent;
+    omen_code code = allocate(originals, originals->allocated, count, err);
+
+    if (code == OMEN_RESOURCE_EXHAUSTED && count > missing) { /* then without any in store */
+        count = missing;
+        code = allocate(originals, originals->allocated, count, err);
+    }
+    if (code == OMEN_OK) originals->allocated += count;
+    return code;
+}
+
+omen_code omen_originals_reserve(struct omen_originals *originals, uint32_t end,
+                                 const uint32_t *again, uint32_t again_count, omen_error *err)
+{
+    const uint64_t bytes = row_bytes(originals);
+    const uint64_t missing = omen_originals_missing(originals, end);
+    omen_code code = missing > 0 ? extend(originals, missing, err) : OMEN_OK;
+
+    for (uint32_t i = 0; i < again_count && code == OMEN_OK;) {
+        const uint64_t last = again[i];
+        uint64_t first = last;
+
+        while (++i < again_count && (first - again[i]) * bytes <= GAP_BYTES)
+            first = again[i];
+        code = allocate(originals, first * bytes, (last - first + 1) * bytes, err);
+    }
+    return code;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 omen_code omen_originals_write(struct omen_originals *originals, uint32_t first, uint32_t count,
                                const float *rows, omen_error *err)
 {
-    size_t row_bytes = originals->row_floats * sizeof(float);
+    const size_t bytes = row_bytes(originals);
+    const uint64_t missing = omen_originals_missing(originals, first + count);
     omen_code code = map_segments(originals, first + count, err);
 
+    if (code == OMEN_OK && missing > 0) code = extend(originals, missing, err);
     if (code != OMEN_OK) return code;
     if (originals->row_floats == originals->dim)
-        return write_all(originals->fd, rows, count * row_bytes, first * row_bytes, err);
+        return write_all(originals, rows, count * bytes, first * (uint64_t)bytes, err);
     for (uint32_t i = 0; i < count && code == OMEN_OK; i++) {
         memcpy(originals->padded, rows + (size_t)i * originals->dim,
                originals->dim * sizeof(float));
-        code = write_all(originals->fd, originals->padded, row_bytes,
-                         ((uint64_t)first + i) * row_bytes, err);
+        code = write_all(originals, originals->padded, bytes, ((uint64_t)first + i) * bytes, err);
     }
     return code;
 }
@@ -107,20 +215,14 @@ omen_code omen_originals_write(struct omen_originals *originals, uint32_t first,
 static omen_code erase_rows(struct omen_originals *originals, uint32_t first, uint32_t count,
                             omen_error *err)
 {
-    size_t row_bytes = originals->row_floats * sizeof(float);
-    omen_code code = OMEN_OK;
+    struct omen_storage *storage = originals->storage;
+    const uint64_t offset = first * (uint64_t)row_bytes(originals);
+    const uint64_t bytes = count * (uint64_t)row_bytes(originals);
 
-    if (fallocate(originals->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)(first * row_bytes), (off_t)(count * row_bytes)) == 0)
-        return OMEN_OK;
+    if (storage->ops->punch(storage, originals->file, offset, bytes) == 0) return OMEN_OK;
     if (errno != EOPNOTSUPP)
-        return omen_fail(err, OMEN_UNAVAILABLE, "erase %u rows of originals.f32: %s", count,
-                         strerror(errno));
-    memset(originals->padded, 0, row_bytes);
-    for (uint32_t i = 0; i < count && code == OMEN_OK; i++)
-        code = write_all(originals->fd, originals->padded, row_bytes,
-                         ((uint64_t)first + i) * row_bytes, err);
-    return code;
+        return omen_fail(err, OMEN_UNAVAILABLE, "erase %u rows of " NAME ": %m", count);
+    return write_zeros(originals, offset, bytes, err);
 }
 
 omen_code omen_originals_erase(struct omen_originals *originals, const struct omen_slots *slots,
@@ -141,35 +243,28 @@ omen_code omen_originals_erase(struct omen_originals *originals, const struct om
 
 static omen_code map_segments(struct omen_originals *originals, uint32_t end, omen_error *err)
 {
-    size_t bytes = segment_bytes(originals);
+    struct omen_storage *storage = originals->storage;
+    const size_t bytes = segment_bytes(originals);
 
     while ((uint64_t)originals->segment_count * OMEN_SEGMENT_SLOTS < end) {
-        void *at = mmap(NULL, bytes, PROT_READ, MAP_SHARED, originals->fd,
-                        (off_t)(originals->segment_count * bytes));
+        void *at = storage->ops->map(storage, originals->file,
+                                     originals->segment_count * (uint64_t)bytes, bytes);
 
-        if (at == MAP_FAILED)
-            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "map %zu bytes of originals: %s", bytes,
-                             strerror(errno));
+        if (at == NULL)
+            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "map %zu bytes of " NAME ": %m", bytes);
         originals->segments[originals->segment_count++] = at;
     }
     return OMEN_OK;
 }
 
-static omen_code write_all(int fd, const float *data, size_t bytes, uint64_t offset,
-                           omen_error *err)
+static omen_code write_all(struct omen_originals *originals, const float *data, size_t bytes,
+                           uint64_t offset, omen_error *err)
 {
-    const char *at = (const char *)data;
+    struct iovec part = {(void *)(uintptr_t)data, bytes};
+    omen_error failure;
+    const omen_code code =
+        omen_storage_write_all(originals->storage, originals->file, &part, 1, &offset, &failure);
 
-    while (bytes > 0) {
-        ssize_t n = pwrite(fd, at, bytes, (off_t)offset);
-
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "write %zu bytes to originals.f32: %s", bytes,
-                             n < 0 ? strerror(errno) : "nothing was written");
-        at += n;
-        bytes -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return OMEN_OK;
+    if (code == OMEN_OK) return OMEN_OK;
+    return omen_fail_because(err, code, failure.reason, NAME ": %.200s", failure.message);
 }

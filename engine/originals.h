@@ -4,8 +4,13 @@
  * Rows stand in slot order, each padded to a multiple of 16 floats, so that every row is 64-byte
  * aligned. Writing goes through pwrite, never through the mapping: a full disk is then an error
  * code, not a SIGBUS. Reading goes through the mapping, which the kernel keeps coherent with it.
- * The file is derived from the log: a replay from its first record begins with an empty one. A
- * checkpoint vouches for the rows of the slots in it: they were synced before it was named.
+ * The file is derived from the log: start-up writes it again, in place (until checkpoints name it).
+ *
+ * Room on the disk is had before it is needed: omen_originals_reserve(), which comes before a chunk
+ * is written to the log, allocates the blocks of new rows, and again those of rows that were
+ * punched out. So what is in the log can be admitted, whatever happens to the disk meanwhile. The
+ * mapping is read where a visible row stands, and nowhere else: those bytes were written, so they
+ * have a page on every file system.
  *
  * The directory of segments needs no atomics: ADMIT writes a segment's pointer, and a slot's row,
  * before the slot's epoch is handed to the applier. A search may come to a slot earlier (a
@@ -21,10 +26,12 @@
 #include "engine/engine.h"
 #include "engine/graph.h"
 #include "engine/slots.h"
+#include "engine/storage.h"
 
 struct omen_originals {
     /* Fixed once it is opened. */
-    int fd;
+    struct omen_storage *storage; /* borrowed */
+    int file;
     uint32_t dim;
     size_t row_floats; /* dim rounded up to 16 */
 
@@ -33,15 +40,29 @@ struct omen_originals {
 
     /* ADMIT only. */
     uint32_t segment_count;
-    float *padded; /* one row, when row_floats != dim */
+    uint64_t allocated; /* bytes from the start on that have had room */
+    float *padded;      /* one row, when row_floats != dim */
 };
 
-/* Opens <dir>/originals.f32 with the rows of the first `keep` slots, which are there; 0 creates or
- * empties it. On failure nothing is left open.
- * Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED, OMEN_DATA_LOSS (rows to keep are missing). */
-OMEN_CHECKED omen_code omen_originals_open(struct omen_originals *originals, const char *dir,
+/* Opens <dir>/originals.f32 with the rows of the first `keep` slots, which are there, or creates
+ * it. What else is in it stays until it is written again. On failure nothing is left open. Borrows:
+ * storage, until it is closed. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED, OMEN_DATA_LOSS
+ * (rows to keep are missing). */
+OMEN_CHECKED omen_code omen_originals_open(struct omen_originals *originals,
+                                           struct omen_storage *storage, const char *dir,
                                            uint32_t dim, uint32_t keep, omen_error *err);
+/* A zeroed struct is allowed. */
 void omen_originals_close(struct omen_originals *originals);
+
+/* Makes room on the disk for the rows of all slots below `end`, and once more for those of `again`,
+ * which may have been erased: descending. ADMIT's thread.
+ * Fails: OMEN_RESOURCE_EXHAUSTED DISK_FULL, OMEN_UNAVAILABLE (the file system), nothing changed. */
+OMEN_CHECKED omen_code omen_originals_reserve(struct omen_originals *originals, uint32_t end,
+                                              const uint32_t *again, uint32_t again_count,
+                                              omen_error *err);
+
+/* Bytes of the file that the slots below `end` would add to what has room. */
+uint64_t omen_originals_missing(const struct omen_originals *originals, uint32_t end);
 
 /* Writes `count` rows (count x dim floats) at slots first.. . ADMIT's thread.
  * Fails: OMEN_UNAVAILABLE (the file system), OMEN_RESOURCE_EXHAUSTED. */

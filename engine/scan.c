@@ -10,6 +10,8 @@
 
 static void scan_tile(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
                       uint32_t rows, struct omen_top *tops, uint32_t count);
+static void scan_run(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
+                     uint32_t rows, struct omen_top *tops, uint32_t count);
 
 omen_code omen_search_scan(struct omen_searcher *s, struct omen_search_private *p, uint32_t first,
                            uint32_t count, omen_error *err)
@@ -58,31 +60,39 @@ omen_code omen_search_scan(struct omen_searcher *s, struct omen_search_private *
 /* A segment is a multiple of a tile, so a tile's rows stand one after the other. */
 _Static_assert(OMEN_SEGMENT_SLOTS % OMEN_SCAN_ROWS == 0, "a tile must not span segments");
 
+/* Runs of visible rows only: another row may have no page behind it (originals.h), or be written at
+ * this moment. */
 static void scan_tile(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
                       uint32_t rows, struct omen_top *tops, uint32_t count)
+{
+    const struct omen_graph *graph = &p->search->collection->graph;
+
+    for (uint32_t r = 0; r < rows;) {
+        uint32_t n = 0;
+
+        while (r + n < rows && omen_graph_visible(graph, first + r + n, p->snapshot.epoch))
+            n++;
+        if (n > 0) scan_run(s, p, first + r, n, tops, count);
+        r += n + 1; /* the one behind a run is not visible */
+    }
+}
+
+static void scan_run(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
+                     uint32_t rows, struct omen_top *tops, uint32_t count)
 {
     const omen_collection *c = p->search->collection;
     omen_metric metric = c->settings.metric;
     omen_f32_block_fn *block =
         metric == OMEN_METRIC_L2 ? c->kernels.l2sq_f32_block : c->kernels.dot_f32_block;
-    bool visible[OMEN_SCAN_ROWS];
-    bool any = false;
 
-    for (uint32_t r = 0; r < rows; r++) {
-        visible[r] = omen_graph_visible(&c->graph, first + r, p->snapshot.epoch);
-        any |= visible[r];
-    }
-    if (!any) return; /* a part of the slots that is not in use */
     block(s->queries[0].vector, count, omen_original(&c->originals, first), rows,
           c->originals.row_floats, c->settings.dim, s->tile, OMEN_SCAN_ROWS);
     for (uint32_t q = 0; q < count; q++) {
         for (uint32_t r = 0; r < rows; r++) {
-            float d;
+            const float d = omen_answer_distance(metric, s->tile[q * OMEN_SCAN_ROWS + r],
+                                                 s->queries[q].inverse_length,
+                                                 *omen_graph_inverse_length(&c->graph, first + r));
 
-            if (!visible[r]) continue;
-            d = omen_answer_distance(metric, s->tile[q * OMEN_SCAN_ROWS + r],
-                                     s->queries[q].inverse_length,
-                                     *omen_graph_inverse_length(&c->graph, first + r));
             if (d <= tops[q].worst)
                 omen_top_add(&tops[q], d, omen_graph_id_of(&c->graph, first + r));
         }

@@ -35,6 +35,9 @@ typedef struct omen_error {
     char reason[OMEN_REASON_MAX]; /* ErrorInfo.reason, [A-Z][A-Z0-9_]+, or empty */
 } omen_error;
 
+/* Reasons that the engine itself tells apart. */
+#define OMEN_REASON_DISK_FULL "DISK_FULL"
+
 #define OMEN_CHECKED           __attribute__((warn_unused_result))
 #define OMEN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 

@@ -5,8 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define NAME_BYTES 128u
@@ -23,6 +26,13 @@ static int truncate_file(struct omen_storage *storage, int file, uint64_t size);
 static int sync_file(struct omen_storage *storage, int file_or_dir, bool whole);
 static int rename_file(struct omen_storage *storage, int dir, const char *from, const char *to);
 static int remove_file(struct omen_storage *storage, int dir, const char *name);
+static int make_dir(struct omen_storage *storage, int dir, const char *name);
+static int remove_dir(struct omen_storage *storage, int dir, const char *name);
+static int allocate(struct omen_storage *storage, int file, uint64_t offset, uint64_t count);
+static int punch(struct omen_storage *storage, int file, uint64_t offset, uint64_t count);
+static void *map(struct omen_storage *storage, int file, uint64_t offset, size_t count);
+static void unmap(struct omen_storage *storage, void *at, size_t count);
+static int64_t free_bytes(struct omen_storage *storage, int dir);
 static void close_file(struct omen_storage *storage, int file_or_dir);
 
 static const struct omen_storage_ops files_ops = {
@@ -36,6 +46,13 @@ static const struct omen_storage_ops files_ops = {
     .sync = sync_file,
     .rename = rename_file,
     .remove = remove_file,
+    .make_dir = make_dir,
+    .remove_dir = remove_dir,
+    .allocate = allocate,
+    .punch = punch,
+    .map = map,
+    .unmap = unmap,
+    .free_bytes = free_bytes,
     .close = close_file,
 };
 
@@ -47,6 +64,22 @@ struct omen_storage *omen_storage_files(void)
 }
 
 /* ---- what is made of the calls ------------------------------------------------------------- */
+
+omen_code omen_storage_fail(omen_error *err, const char *format, ...)
+{
+    const int failure = errno;
+    char what[OMEN_ERROR_MAX];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    errno = failure;
+    if (failure == ENOSPC || failure == EDQUOT)
+        return omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, OMEN_REASON_DISK_FULL, "%.200s: %m",
+                                 what);
+    return omen_fail(err, OMEN_UNAVAILABLE, "%.200s: %m", what);
+}
 
 omen_code omen_storage_write_all(struct omen_storage *storage, int file, struct iovec *parts,
                                  int part_count, uint64_t *offset, omen_error *err)
@@ -60,8 +93,7 @@ omen_code omen_storage_write_all(struct omen_storage *storage, int file, struct 
         const ssize_t written =
             storage->ops->write(storage, file, parts + next, part_count - next, *offset);
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "write at offset %" PRIu64 ": %m", *offset);
+        if (written < 0) return omen_storage_fail(err, "write at offset %" PRIu64, *offset);
         if (written == 0)
             return omen_fail(err, OMEN_UNAVAILABLE, "write at offset %" PRIu64 ": nothing written",
                              *offset);
@@ -87,14 +119,16 @@ omen_code omen_storage_replace(struct omen_storage *storage, int dir, const char
 
     (void)snprintf(beside, sizeof beside, "%s.new", name);
     const int file = storage->ops->open(storage, dir, beside, O_RDWR | O_CREAT | O_TRUNC);
-    if (file < 0) return omen_fail(err, OMEN_UNAVAILABLE, "create %s: %m", beside);
+    if (file < 0) return omen_storage_fail(err, "create %s", beside);
     code = omen_storage_write_all(storage, file, &part, 1, &offset, &failure);
-    if (code != OMEN_OK) code = omen_fail(err, code, "%s: %s", beside, failure.message);
+    if (code != OMEN_OK)
+        code = omen_fail_because(err, code, failure.reason, "%s: %s", beside, failure.message);
     if (code == OMEN_OK && storage->ops->sync(storage, file, true) != 0)
         code = omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", beside);
     storage->ops->close(storage, file);
     if (code == OMEN_OK && storage->ops->rename(storage, dir, beside, name) != 0)
-        code = omen_fail(err, OMEN_UNAVAILABLE, "rename %s: %m", beside);
+        code = omen_storage_fail(err, "rename %s", beside);
+    if (code != OMEN_OK) (void)storage->ops->remove(storage, dir, beside);
     if (code == OMEN_OK && storage->ops->sync(storage, dir, true) != 0)
         code = omen_fail(err, OMEN_UNAVAILABLE, "sync the directory of %s: %m", name);
     return code;
@@ -182,6 +216,53 @@ static int remove_file(struct omen_storage *storage, int dir, const char *name)
 {
     (void)storage;
     return unlinkat(dir, name, 0);
+}
+
+static int make_dir(struct omen_storage *storage, int dir, const char *name)
+{
+    (void)storage;
+    return mkdirat(dir, name, 0700);
+}
+
+static int remove_dir(struct omen_storage *storage, int dir, const char *name)
+{
+    (void)storage;
+    return unlinkat(dir, name, AT_REMOVEDIR);
+}
+
+static int allocate(struct omen_storage *storage, int file, uint64_t offset, uint64_t count)
+{
+    (void)storage;
+    return fallocate(file, 0, (off_t)offset, (off_t)count);
+}
+
+static int punch(struct omen_storage *storage, int file, uint64_t offset, uint64_t count)
+{
+    (void)storage;
+    return fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)count);
+}
+
+static void *map(struct omen_storage *storage, int file, uint64_t offset, size_t count)
+{
+    void *at = mmap(NULL, count, PROT_READ, MAP_SHARED, file, (off_t)offset);
+
+    (void)storage;
+    return at == MAP_FAILED ? NULL : at;
+}
+
+static void unmap(struct omen_storage *storage, void *at, size_t count)
+{
+    (void)storage;
+    (void)munmap(at, count);
+}
+
+static int64_t free_bytes(struct omen_storage *storage, int dir)
+{
+    struct statvfs status;
+
+    (void)storage;
+    if (fstatvfs(dir, &status) != 0) return -1;
+    return (int64_t)(status.f_bavail * status.f_frsize);
 }
 
 static void close_file(struct omen_storage *storage, int file_or_dir)

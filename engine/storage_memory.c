@@ -22,6 +22,7 @@
 #include "engine/memory.h"
 
 #define SECTOR      512u
+#define BLOCK       4096u /* what a file takes of the room at a time */
 #define NAME_BYTES  64u
 #define HANDLES_MAX 256
 
@@ -40,9 +41,21 @@ struct change {
     unsigned char bytes[];
 };
 
+/* Somebody reads this part of a file: later writes are copied here. */
+struct mapping {
+    struct mapping *next;
+    unsigned char *at;
+    uint64_t offset;
+    size_t count;
+};
+
 struct file {
     struct file *next; /* of all files; freed with the storage */
     struct image now;
+    struct mapping *mappings;
+    unsigned char *blocks; /* for each, whether it takes room */
+    size_t block_count;    /* as long as `blocks` is */
+    uint32_t handles;
     struct image durable;
     struct change *changes; /* since the last sync, oldest first */
     struct change **changes_end;
@@ -52,22 +65,25 @@ struct file {
 struct names {
     struct name {
         char text[NAME_BYTES];
-        struct file *file;
+        struct file *file; /* or: */
+        struct dir *dir;
     } * at;
     size_t count;
 };
 
-/* `to` is given to the file (NULL: taken away), and `from`, if not empty, is taken away. */
+/* `to` is given to the file or directory (both NULL: taken away), and `from`, if not empty, is
+ * taken away. */
 struct move {
     struct move *next;
     char from[NAME_BYTES];
     char to[NAME_BYTES];
     struct file *file;
+    struct dir *dir;
 };
 
 struct dir {
     struct dir *next;
-    char key[300];
+    char key[300]; /* of one that was not made here; else empty */
     struct names now;
     struct names durable;
     struct move *moves; /* since the last sync, oldest first */
@@ -92,6 +108,7 @@ struct memory {
     struct omen_storage_faults faults;
     uint64_t changes; /* calls, since the faults were set */
     uint64_t failing; /* calls of fail_calls, since then */
+    uint64_t room;    /* bytes */
     bool dead;
 };
 
@@ -107,6 +124,13 @@ static int truncate_file(struct omen_storage *storage, int file, uint64_t size);
 static int sync_any(struct omen_storage *storage, int file_or_dir, bool whole);
 static int rename_file(struct omen_storage *storage, int dir, const char *from, const char *to);
 static int remove_file(struct omen_storage *storage, int dir, const char *name);
+static int make_dir(struct omen_storage *storage, int dir, const char *name);
+static int remove_dir(struct omen_storage *storage, int dir, const char *name);
+static int allocate(struct omen_storage *storage, int file, uint64_t offset, uint64_t count);
+static int punch(struct omen_storage *storage, int file, uint64_t offset, uint64_t count);
+static void *map(struct omen_storage *storage, int file, uint64_t offset, size_t count);
+static void unmap(struct omen_storage *storage, void *at, size_t count);
+static int64_t free_bytes(struct omen_storage *storage, int dir);
 static void close_any(struct omen_storage *storage, int file_or_dir);
 
 static const struct omen_storage_ops memory_ops = {
@@ -120,10 +144,18 @@ static const struct omen_storage_ops memory_ops = {
     .sync = sync_any,
     .rename = rename_file,
     .remove = remove_file,
+    .make_dir = make_dir,
+    .remove_dir = remove_dir,
+    .allocate = allocate,
+    .punch = punch,
+    .map = map,
+    .unmap = unmap,
+    .free_bytes = free_bytes,
     .close = close_any,
 };
 
 static struct dir *find_dir(struct memory *m, const char *path);
+static struct name *find_name(const struct names *names, const char *text);
 static void forget_changes(struct file *file);
 static void forget_moves(struct dir *dir);
 
@@ -169,6 +201,7 @@ omen_code omen_storage_memory_create(uint64_t seed, struct omen_storage **out, o
     if (m == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a storage in memory");
     m->base.ops = &memory_ops;
     m->random = seed;
+    m->room = UINT64_MAX;
     (void)pthread_mutex_init(&m->mutex, NULL);
     *out = &m->base;
     return OMEN_OK;
@@ -184,6 +217,14 @@ void omen_storage_memory_destroy(struct omen_storage *storage)
 
         m->files = file->next;
         forget_changes(file);
+        while (file->mappings != NULL) {
+            struct mapping *mapping = file->mappings;
+
+            file->mappings = mapping->next;
+            omen_pages_unmap(mapping->at, mapping->count);
+            omen_free(mapping);
+        }
+        omen_free(file->blocks);
         omen_free(file->now.bytes);
         omen_free(file->durable.bytes);
         omen_free(file);
@@ -287,6 +328,20 @@ static void forget_changes(struct file *file)
     file->change_count = 0;
 }
 
+/* What has changed of the file's bytes, to whoever reads them. */
+static void show(const struct file *file, const struct change *change)
+{
+    for (const struct mapping *m = file->mappings; m != NULL; m = m->next) {
+        const uint64_t end = change->offset + change->count;
+        const uint64_t from = change->offset > m->offset ? change->offset : m->offset;
+        const uint64_t to = end < m->offset + m->count ? end : m->offset + m->count;
+
+        if (from < to)
+            memcpy(m->at + (from - m->offset), change->bytes + (from - change->offset),
+                   (size_t)(to - from));
+    }
+}
+
 /* Takes `change`, with its bytes; NULL means that there was no memory for it. */
 static bool record(struct file *file, struct change *change)
 {
@@ -297,12 +352,94 @@ static bool record(struct file *file, struct change *change)
         omen_free(change);
         return false;
     }
+    show(file, change);
     change->next = NULL;
     *file->changes_end = change;
     file->changes_end = &change->next;
     file->change_count++;
     return true;
 }
+
+/* ---- room ---------------------------------------------------------------------------------- */
+
+static bool is_named(const struct memory *m, const struct file *file)
+{
+    for (const struct dir *dir = m->dirs; dir != NULL; dir = dir->next)
+        for (size_t i = 0; i < dir->now.count; i++)
+            if (dir->now.at[i].file == file) return true;
+    return false;
+}
+
+static uint64_t blocks_used(const struct memory *m)
+{
+    uint64_t used = 0;
+
+    for (const struct file *file = m->files; file != NULL; file = file->next) {
+        if (file->handles == 0 && !is_named(m, file)) continue;
+        for (size_t i = 0; i < file->block_count; i++)
+            used += file->blocks[i];
+    }
+    return used;
+}
+
+/* Makes the file's list of blocks cover `end` bytes. */
+static bool list_blocks(struct file *file, uint64_t end)
+{
+    const size_t count = (size_t)((end + BLOCK - 1) / BLOCK);
+    unsigned char *more = file->blocks;
+
+    if (count <= file->block_count) return true;
+    more = omen_realloc(file->blocks, count);
+    if (more == NULL) return false;
+    memset(more + file->block_count, 0, count - file->block_count);
+    file->blocks = more;
+    file->block_count = count;
+    return true;
+}
+
+/* Takes room for a part of a file; returns for how much of it there was some. */
+static size_t take_room(const struct memory *m, struct file *file, uint64_t offset, size_t count)
+{
+    const bool bounded = m->room != UINT64_MAX;
+    uint64_t used = bounded ? blocks_used(m) : 0;
+
+    if (!list_blocks(file, offset + count)) return 0;
+    for (uint64_t at = offset / BLOCK; at * BLOCK < offset + count; at++) {
+        if (file->blocks[at] != 0) continue;
+        if (bounded && (used + 1) * BLOCK > m->room)
+            return at * BLOCK > offset ? (size_t)(at * BLOCK - offset) : 0;
+        file->blocks[at] = 1;
+        used++;
+    }
+    return count;
+}
+
+/* The whole blocks between two offsets. */
+static void give_room(struct file *file, uint64_t from, uint64_t end)
+{
+    for (uint64_t at = (from + BLOCK - 1) / BLOCK;
+         at < file->block_count && (at + 1) * BLOCK <= end; at++)
+        file->blocks[at] = 0;
+}
+
+void omen_storage_memory_set_room(struct omen_storage *storage, uint64_t bytes)
+{
+    struct memory *m = lock(storage);
+
+    m->room = bytes;
+    unlock(m);
+}
+
+uint64_t omen_storage_memory_used(struct omen_storage *storage)
+{
+    struct memory *m = lock(storage);
+    const uint64_t used = blocks_used(m) * BLOCK;
+
+    unlock(m);
+    return used;
+}
+
+/* ---- what is left of a file ---------------------------------------------------------------- */
 
 /* A sector as it was after `count` of the changes that touch it. */
 static void build_sector(const struct file *file, uint64_t at, size_t count,
@@ -369,8 +506,10 @@ static bool survive(struct memory *m, struct file *file)
     omen_free(file->durable.bytes);
     file->durable = left;
     file->now.size = 0;
-    if (!resize(&file->now, size)) return false;
+    if (!resize(&file->now, size) || !list_blocks(file, size)) return false;
     if (size > 0) memcpy(file->now.bytes, left.bytes, (size_t)size);
+    for (size_t i = 0; i < file->block_count; i++)
+        file->blocks[i] = i * BLOCK < size;
     return true;
 }
 
@@ -390,7 +529,7 @@ static void take_away(struct names *names, const char *text)
     if (name != NULL) *name = names->at[--names->count];
 }
 
-static bool give(struct names *names, const char *text, struct file *file)
+static bool give(struct names *names, const char *text, struct file *file, struct dir *dir)
 {
     struct name *name = find_name(names, text);
 
@@ -402,13 +541,15 @@ static bool give(struct names *names, const char *text, struct file *file)
         (void)snprintf(name->text, sizeof name->text, "%s", text);
     }
     name->file = file;
+    name->dir = dir;
     return true;
 }
 
 static bool apply_move(struct names *names, const struct move *move)
 {
     if (move->from[0] != 0) take_away(names, move->from);
-    if (move->file != NULL) return give(names, move->to, move->file);
+    if (move->file != NULL || move->dir != NULL)
+        return give(names, move->to, move->file, move->dir);
     take_away(names, move->to);
     return true;
 }
@@ -424,14 +565,16 @@ static void forget_moves(struct dir *dir)
     dir->moves_end = &dir->moves;
 }
 
-static bool move_name(struct dir *dir, const char *from, const char *to, struct file *file)
+/* `moved` is what `to` stands for from now on: its file or its directory, or nothing. */
+static bool move_name(struct dir *dir, const char *from, const char *to, struct name moved)
 {
     struct move *move = omen_alloc_zeroed(sizeof *move);
 
     if (move == NULL) return false;
     (void)snprintf(move->from, sizeof move->from, "%s", from);
     (void)snprintf(move->to, sizeof move->to, "%s", to);
-    move->file = file;
+    move->file = moved.file;
+    move->dir = moved.dir;
     if (!apply_move(&dir->now, move)) {
         omen_free(move);
         return false;
@@ -445,7 +588,7 @@ static bool copy_names(const struct names *from, struct names *to)
 {
     to->count = 0;
     for (size_t i = 0; i < from->count; i++)
-        if (!give(to, from->at[i].text, from->at[i].file)) return false;
+        if (!give(to, from->at[i].text, from->at[i].file, from->at[i].dir)) return false;
     return true;
 }
 
@@ -495,6 +638,7 @@ static int take_handle(struct memory *m, struct file *file, struct dir *dir)
     for (int i = 0; i < HANDLES_MAX; i++) {
         if (m->handles[i].taken) continue;
         m->handles[i] = (struct handle){.file = file, .dir = dir, .taken = true};
+        if (file != NULL) file->handles++;
         return i;
     }
     return fail(EMFILE);
@@ -514,27 +658,48 @@ static struct dir *dir_of(struct memory *m, int handle)
     return h->taken && !h->stale ? h->dir : NULL;
 }
 
-/* By the file system's directory, which may be renamed, or by the path alone. */
-static struct dir *find_dir(struct memory *m, const char *path)
+static struct dir *create_dir(struct memory *m, const char *key)
 {
-    char key[sizeof m->dirs->key];
-    struct stat status;
-
-    if (stat(path, &status) == 0)
-        (void)snprintf(key, sizeof key, "%ju %ju", (uintmax_t)status.st_dev,
-                       (uintmax_t)status.st_ino);
-    else
-        (void)snprintf(key, sizeof key, "%s", path);
-    for (struct dir *dir = m->dirs; dir != NULL; dir = dir->next)
-        if (strcmp(dir->key, key) == 0) return dir;
-
     struct dir *dir = omen_alloc_zeroed(sizeof *dir);
+
     if (dir == NULL) return NULL;
-    memcpy(dir->key, key, sizeof key);
+    (void)snprintf(dir->key, sizeof dir->key, "%s", key);
     dir->moves_end = &dir->moves;
     dir->next = m->dirs;
     m->dirs = dir;
     return dir;
+}
+
+/* By the file system's directory, or by the path alone. */
+static struct dir *find_keyed(const struct memory *m, const char *path, char *key, size_t room)
+{
+    struct stat status;
+
+    if (stat(path, &status) == 0)
+        (void)snprintf(key, room, "%ju %ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+    else
+        (void)snprintf(key, room, "%s", path);
+    for (struct dir *dir = m->dirs; dir != NULL; dir = dir->next)
+        if (strcmp(dir->key, key) == 0) return dir;
+    return NULL;
+}
+
+/* The directory of a path, made if it is the first of one; NULL if it is not in the one above it.
+ */
+static struct dir *find_dir(struct memory *m, const char *path)
+{
+    char key[sizeof m->dirs->key];
+    char above[sizeof m->dirs->key];
+    struct dir *dir = find_keyed(m, path, key, sizeof key);
+    const char *slash = strrchr(path, '/');
+
+    if (dir != NULL || slash == NULL) return dir != NULL ? dir : create_dir(m, key);
+    (void)snprintf(above, sizeof above, "%.*s", (int)(slash - path), path);
+    char ignored[sizeof key];
+    dir = find_keyed(m, above, ignored, sizeof ignored);
+    if (dir == NULL) return create_dir(m, key);
+    const struct name *name = find_name(&dir->now, slash + 1);
+    return name == NULL ? NULL : name->dir;
 }
 
 static int open_dir(struct omen_storage *storage, const char *path)
@@ -547,7 +712,7 @@ static int open_dir(struct omen_storage *storage, const char *path)
         handle = fail(code);
     } else {
         struct dir *dir = find_dir(m, path);
-        handle = dir == NULL ? fail(ENOMEM) : take_handle(m, NULL, dir);
+        handle = dir == NULL ? fail(ENOENT) : take_handle(m, NULL, dir);
     }
     unlock(m);
     return handle;
@@ -572,7 +737,7 @@ static struct file *create(struct memory *m, struct dir *dir, const char *name)
 
     if (file == NULL) return NULL;
     file->changes_end = &file->changes;
-    if (!move_name(dir, "", name, file)) {
+    if (!move_name(dir, "", name, (struct name){.file = file})) {
         omen_free(file);
         return NULL;
     }
@@ -598,6 +763,7 @@ static int open_file(struct omen_storage *storage, int dir_handle, const char *n
     int code = dir == NULL ? EBADF : refusal(m, OMEN_STORAGE_OPEN);
 
     if (code == 0 && strlen(name) >= NAME_BYTES) code = ENAMETOOLONG;
+    if (code == 0 && found != NULL && file == NULL) code = EISDIR;
     if (code == 0 && file != NULL && (flags & O_EXCL) != 0) code = EEXIST;
     if (code == 0 && file == NULL && (flags & O_CREAT) == 0) code = ENOENT;
     if (code == 0 && file == NULL) {
@@ -605,6 +771,7 @@ static int open_file(struct omen_storage *storage, int dir_handle, const char *n
         if (file == NULL) code = ENOMEM;
     } else if (code == 0 && (flags & O_TRUNC) != 0) {
         if (!set_size(file, 0)) code = ENOMEM;
+        give_room(file, 0, UINT64_MAX);
     }
     const int handle = code == 0 ? take_handle(m, file, NULL) : fail(code);
     unlock(m);
@@ -674,9 +841,10 @@ static ssize_t write_at(struct omen_storage *storage, int handle, const struct i
     for (int i = 0; i < part_count; i++)
         count += parts[i].iov_len;
     if (code == 0 && count > 0) {
-        count = shorten(m, count);
-        written =
-            record(file, gather(parts, part_count, offset, count)) ? (ssize_t)count : fail(ENOSPC);
+        count = take_room(m, file, offset, shorten(m, count));
+        written = count > 0 && record(file, gather(parts, part_count, offset, count))
+                      ? (ssize_t)count
+                      : fail(ENOSPC);
     }
     if (written >= 0 && end_change(m) != 0) written = -1;
     unlock(m);
@@ -690,6 +858,7 @@ static int truncate_file(struct omen_storage *storage, int handle, uint64_t size
     int code = file == NULL ? EBADF : refusal(m, OMEN_STORAGE_TRUNCATE);
 
     if (code == 0 && !set_size(file, size)) code = ENOSPC;
+    if (code == 0) give_room(file, size, UINT64_MAX);
     const int result = code == 0 ? end_change(m) : fail(code);
     unlock(m);
     return result;
@@ -733,7 +902,7 @@ static int rename_file(struct omen_storage *storage, int dir_handle, const char 
     int code = dir == NULL ? EBADF : refusal(m, OMEN_STORAGE_RENAME);
 
     if (code == 0 && name == NULL) code = ENOENT;
-    if (code == 0 && !move_name(dir, from, to, name->file)) code = ENOMEM;
+    if (code == 0 && !move_name(dir, from, to, *name)) code = ENOMEM;
     const int result = code == 0 ? end_change(m) : fail(code);
     unlock(m);
     return result;
@@ -745,17 +914,139 @@ static int remove_file(struct omen_storage *storage, int dir_handle, const char 
     struct dir *dir = dir_of(m, dir_handle);
     int code = dir == NULL ? EBADF : refusal(m, OMEN_STORAGE_REMOVE);
 
-    if (code == 0 && find_name(&dir->now, name) == NULL) code = ENOENT;
-    if (code == 0 && !move_name(dir, "", name, NULL)) code = ENOMEM;
+    const struct name *found = dir == NULL ? NULL : find_name(&dir->now, name);
+    if (code == 0 && (found == NULL || found->file == NULL)) code = ENOENT;
+    if (code == 0 && !move_name(dir, "", name, (struct name){.file = NULL})) code = ENOMEM;
     const int result = code == 0 ? end_change(m) : fail(code);
     unlock(m);
     return result;
+}
+
+static int make_dir(struct omen_storage *storage, int dir_handle, const char *name)
+{
+    struct memory *m = lock(storage);
+    struct dir *dir = dir_of(m, dir_handle);
+    struct dir *made = NULL;
+    int code = dir == NULL ? EBADF : refusal(m, OMEN_STORAGE_OPEN);
+
+    if (code == 0 && strlen(name) >= NAME_BYTES) code = ENAMETOOLONG;
+    if (code == 0 && find_name(&dir->now, name) != NULL) code = EEXIST;
+    if (code == 0) {
+        made = create_dir(m, "");
+        if (made == NULL || !move_name(dir, "", name, (struct name){.dir = made})) code = ENOMEM;
+    }
+    unlock(m);
+    return code == 0 ? 0 : fail(code);
+}
+
+static int remove_dir(struct omen_storage *storage, int dir_handle, const char *name)
+{
+    struct memory *m = lock(storage);
+    struct dir *dir = dir_of(m, dir_handle);
+    const struct name *found = dir == NULL ? NULL : find_name(&dir->now, name);
+    int code = dir == NULL ? EBADF : refusal(m, OMEN_STORAGE_REMOVE);
+
+    if (code == 0 && (found == NULL || found->dir == NULL)) code = ENOENT;
+    if (code == 0 && found->dir->now.count > 0) code = ENOTEMPTY;
+    if (code == 0 && !move_name(dir, "", name, (struct name){.dir = NULL})) code = ENOMEM;
+    const int result = code == 0 ? end_change(m) : fail(code);
+    unlock(m);
+    return result;
+}
+
+static int allocate(struct omen_storage *storage, int handle, uint64_t offset, uint64_t count)
+{
+    struct memory *m = lock(storage);
+    struct file *file = file_of(m, handle);
+    int code = file == NULL ? EBADF : refusal(m, OMEN_STORAGE_ALLOCATE);
+
+    if (code == 0 && take_room(m, file, offset, (size_t)count) < count) code = ENOSPC;
+    if (code == 0 && offset + count > file->now.size && !set_size(file, offset + count))
+        code = ENOSPC;
+    const int result = code == 0 ? end_change(m) : fail(code);
+    unlock(m);
+    return result;
+}
+
+static int punch(struct omen_storage *storage, int handle, uint64_t offset, uint64_t count)
+{
+    struct memory *m = lock(storage);
+    struct file *file = file_of(m, handle);
+    int code = file == NULL ? EBADF : refusal(m, OMEN_STORAGE_WRITE);
+
+    if (code == 0 && offset + count > file->now.size)
+        count = offset < file->now.size ? file->now.size - offset : 0;
+    if (code == 0 && count > 0) {
+        struct change *zeros = omen_alloc_zeroed(sizeof *zeros + (size_t)count);
+
+        if (zeros != NULL) *zeros = (struct change){.offset = offset, .count = (size_t)count};
+        if (!record(file, zeros)) code = ENOMEM;
+        give_room(file, offset, offset + count);
+    }
+    const int result = code == 0 ? end_change(m) : fail(code);
+    unlock(m);
+    return result;
+}
+
+static void *map(struct omen_storage *storage, int handle, uint64_t offset, size_t count)
+{
+    struct memory *m = lock(storage);
+    struct file *file = file_of(m, handle);
+    const int code = file == NULL ? EBADF : refusal(m, OMEN_STORAGE_READ);
+    struct mapping *mapping = code == 0 ? omen_alloc(sizeof *mapping) : NULL;
+    unsigned char *at = mapping == NULL ? NULL : omen_pages_map(count);
+
+    if (at != NULL) {
+        *mapping = (struct mapping){file->mappings, at, offset, count};
+        file->mappings = mapping;
+        if (offset < file->now.size) {
+            const size_t left = file->now.size - (size_t)offset;
+            memcpy(at, file->now.bytes + offset, left < count ? left : count);
+        }
+    } else {
+        omen_free(mapping);
+        errno = code == 0 ? ENOMEM : code;
+    }
+    unlock(m);
+    return at;
+}
+
+static void unmap(struct omen_storage *storage, void *at, size_t count)
+{
+    struct memory *m = lock(storage);
+
+    for (struct file *file = m->files; file != NULL; file = file->next) {
+        for (struct mapping **link = &file->mappings; *link != NULL; link = &(*link)->next) {
+            struct mapping *mapping = *link;
+
+            if (mapping->at != at) continue;
+            *link = mapping->next;
+            omen_pages_unmap(at, count);
+            omen_free(mapping);
+            unlock(m);
+            return;
+        }
+    }
+    unlock(m);
+}
+
+static int64_t free_bytes(struct omen_storage *storage, int dir_handle)
+{
+    struct memory *m = lock(storage);
+    const int code = dir_of(m, dir_handle) == NULL ? EBADF : refusal(m, OMEN_STORAGE_READ);
+    const uint64_t used = blocks_used(m) * BLOCK;
+    const uint64_t left = used < m->room ? m->room - used : 0;
+
+    unlock(m);
+    if (code != 0) return fail(code);
+    return left > INT64_MAX ? INT64_MAX : (int64_t)left;
 }
 
 static void close_any(struct omen_storage *storage, int handle)
 {
     struct memory *m = lock(storage);
 
+    if (m->handles[handle].file != NULL) m->handles[handle].file->handles--;
     m->handles[handle] = (struct handle){0};
     unlock(m);
 }

@@ -1,5 +1,5 @@
-/* storage_memory.h - a storage in memory that fails as it is told: refused calls, short writes, and
- * power loss. For tests, and deterministic from its seed.
+/* storage_memory.h - a storage in memory that fails as it is told: refused calls, short writes, no
+ * room, and power loss. For tests, and deterministic from its seed.
  *
  * It keeps each file twice, as it is and as the disk has it, with what was written in between. When
  * power goes, each sector of 512 bytes comes back, independently of all others, as it was at some
@@ -7,9 +7,9 @@
  * a size that it had since then, and a directory with any of the changes since its own last sync.
  * What was synced comes back as it was.
  *
- * Directories are the file system's own where there are such (they may be renamed there); else a
- * path is only a name. What is in them is here. It must not outlive a directory that is removed:
- * another one could take its inode.
+ * Directories that are made here are entries of others, as files are. The first of a path is the
+ * file system's own where there is such a one; else its path is only a name. It must not outlive a
+ * directory of the file system that is removed: another one could take its inode.
  *
  * Threads: any; calls exclude each other.
  */
@@ -26,7 +26,8 @@ enum omen_storage_call {
     OMEN_STORAGE_RENAME = 1u << 4,
     OMEN_STORAGE_REMOVE = 1u << 5,
     OMEN_STORAGE_READ = 1u << 6,
-    OMEN_STORAGE_CHANGES = 0x3e /* those that change something, but for creating */
+    OMEN_STORAGE_ALLOCATE = 1u << 7,
+    OMEN_STORAGE_CHANGES = 0xbe /* those that change something, but for creating */
 };
 
 /* Calls are counted from when the faults are set: 1 is the next one, 0 is never. */
@@ -45,6 +46,11 @@ void omen_storage_memory_destroy(struct omen_storage *storage); /* NULL is allow
 
 void omen_storage_memory_set_faults(struct omen_storage *storage,
                                     const struct omen_storage_faults *faults);
+
+/* So many bytes, in blocks of 4 KiB, may all files take together; without a limit at first. Writes
+ * and allocations that need more fail with ENOSPC, a write after as much as fits. */
+void omen_storage_memory_set_room(struct omen_storage *storage, uint64_t bytes);
+uint64_t omen_storage_memory_used(struct omen_storage *storage);
 
 /* How many calls of OMEN_STORAGE_CHANGES there were since the faults were set. */
 uint64_t omen_storage_memory_changes(struct omen_storage *storage);

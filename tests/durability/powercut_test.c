@@ -1,8 +1,7 @@
 /* powercut_test.c - an engine over a disk that loses power: whatever was acknowledged as durable is
  * there afterwards, and of what was on its way no more than a beginning.
  *
- * The logs are in the storage in memory; the directories and the originals, which follow from the
- * logs, are on the file system.
+ * Everything is in the storage in memory, but the lock of the data directory.
  */
 #include "tests/engine/fixture.h"
 
@@ -22,6 +21,7 @@
 #define LIVES  4u
 #define POINTS 1000u /* at most, in one history */
 #define CHUNKS 14u   /* in one life */
+#define NAMES  4u
 
 struct history {
     uint64_t seed;
@@ -166,10 +166,82 @@ static void no_power_cut_loses_an_acknowledged_chunk(void **state)
     assert_true(cuts > HISTORIES && lost > HISTORIES / 4);
 }
 
+/* What the engine was told of a collection. */
+enum fate { ABSENT, THERE, UNKNOWN };
+
+/* Creates and deletes until the power goes. */
+static void create_and_delete(struct history *h, enum fate fates[NAMES])
+{
+    const struct omen_collection_settings settings = {.dim = DIM, .metric = OMEN_METRIC_L2};
+    const struct omen_storage_faults faults = {.cut_at = 1 + fixture_random(&h->random) % 60};
+    omen_error err;
+
+    omen_storage_memory_set_faults(h->storage, &faults);
+    for (uint32_t i = 0; i < 30 && !omen_storage_memory_is_dead(h->storage); i++) {
+        const uint32_t n = (uint32_t)(fixture_random(&h->random) % NAMES);
+        const char name[2] = {(char)('a' + n), '\0'};
+        const bool create = fates[n] == ABSENT;
+        const omen_code code =
+            create ? omen_collection_create(h->f.engine, name, &settings, NULL, &err)
+                   : omen_collection_delete(h->f.engine, name, &err);
+
+        fates[n] = code != OMEN_OK ? UNKNOWN : create ? THERE : ABSENT;
+    }
+}
+
+/* Every collection is as it was acknowledged, or, where the power went, whole or gone. */
+static void expect_fates(const struct history *h, enum fate fates[NAMES])
+{
+    omen_error err;
+
+    for (uint32_t n = 0; n < NAMES; n++) {
+        const char name[2] = {(char)('a' + n), '\0'};
+        omen_collection *c = NULL;
+        const omen_code code = omen_collection_acquire(h->f.engine, name, &c, &err);
+
+        if ((fates[n] == THERE && code != OMEN_OK) || (fates[n] == ABSENT && code == OMEN_OK))
+            fail_msg("seed %" PRIu64 ": '%s' is %sthere", h->seed, name,
+                     code == OMEN_OK ? "" : "not ");
+        fates[n] = code == OMEN_OK ? THERE : ABSENT;
+        omen_collection_release(c);
+    }
+}
+
+static void no_power_cut_leaves_half_a_collection(void **state)
+{
+    static struct history h;
+    uint32_t unknown = 0;
+    omen_error err;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= HISTORIES; seed++) {
+        enum fate fates[NAMES] = {ABSENT};
+
+        h = (struct history){.seed = seed, .random = seed};
+        (void)snprintf(h.f.dir, sizeof h.f.dir, "/tmp/omen-test-XXXXXX");
+        assert_non_null(mkdtemp(h.f.dir));
+        assert_int_equal(omen_storage_memory_create(seed, &h.storage, &err), OMEN_OK);
+        open_engine(&h);
+        for (uint32_t life = 0; life < LIVES; life++) {
+            create_and_delete(&h, fates);
+            omen_engine_close(h.f.engine);
+            assert_int_equal(omen_storage_memory_restart(h.storage, &err), OMEN_OK);
+            for (uint32_t n = 0; n < NAMES; n++)
+                unknown += fates[n] == UNKNOWN;
+            open_engine(&h);
+            expect_fates(&h, fates);
+        }
+        fixture_close(&h.f);
+        omen_storage_memory_destroy(h.storage);
+    }
+    assert_true(unknown > HISTORIES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_power_cut_loses_an_acknowledged_chunk),
+        cmocka_unit_test(no_power_cut_leaves_half_a_collection),
     };
 
     return cmocka_run_group_tests_name("power cuts under the engine", tests, NULL, NULL);

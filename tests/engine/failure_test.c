@@ -7,6 +7,7 @@
 #include "tests/engine/fixture.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -16,6 +17,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "engine/storage_memory.h"
 
 #define DIM 16u
 
@@ -171,32 +174,53 @@ static void a_creation_that_fails_leaves_nothing_behind(void **state)
     fixture_close(&f);
 }
 
+/* Opens the directory of `f`, which is a new one at first, over the storage. */
+static void open_over(struct fixture_engine *f, struct omen_storage *storage)
+{
+    struct omen_engine_options options = {
+        .ingest_threads = 1, .search_threads = 1, .storage = storage};
+    omen_error err = {"", ""};
+
+    if (f->dir[0] == '\0') {
+        (void)snprintf(f->dir, sizeof f->dir, "/tmp/omen-test-XXXXXX");
+        assert_non_null(mkdtemp(f->dir));
+    }
+    options.data_dir = f->dir;
+    if (omen_engine_open(&options, &f->engine, &err) != OMEN_OK) fail_msg("open: %s", err.message);
+}
+
 static void a_deletion_that_fails_deletes_nothing(void **state)
 {
-    struct fixture_engine f;
+    const enum omen_storage_call calls[] = {OMEN_STORAGE_RENAME, OMEN_STORAGE_SYNC};
+    struct omen_storage *storage = NULL;
+    struct fixture_engine f = {.engine = NULL};
     struct omen_collection_info info;
-    float *rows = fixture_mixture(3, 20, DIM, 2);
+    float *rows = fixture_mixture(3, 40, DIM, 2);
     omen_collection *c;
-    omen_error err = {"", ""};
-    omen_code code;
-    rlim_t old;
+    omen_error err;
 
     (void)state;
-    fixture_open(&f, 1, 1);
+    assert_int_equal(omen_storage_memory_create(1, &storage, &err), OMEN_OK);
+    open_over(&f, storage);
     c = fixture_collection(&f, "a", settings());
-    old = limit_descriptors(0);
-    code = omen_collection_delete(f.engine, "a", &err);
-    (void)set_limit(RLIMIT_NOFILE, old);
-    assert_int_equal(code, OMEN_UNAVAILABLE);
-    fixture_insert(c, rows, 0, 20, 5);
-    omen_collection_release(c);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct omen_storage_faults faults = {
+            .fail_at = 1, .fail_calls = calls[i], .fail_errno = EIO};
 
-    fixture_reopen(&f, 1, 1, NULL);
+        omen_storage_memory_set_faults(storage, &faults);
+        assert_int_equal(omen_collection_delete(f.engine, "a", &err), OMEN_UNAVAILABLE);
+        fixture_insert(c, rows, 20 * i, 20, 5);
+    }
+    omen_collection_release(c);
+    omen_engine_close(f.engine);
+
+    open_over(&f, storage);
     c = fixture_acquire(&f, "a");
     omen_collection_get_info(c, &info);
-    assert_int_equal(info.points, 20);
+    assert_int_equal(info.points, 40);
     omen_collection_release(c);
     fixture_close(&f);
+    omen_storage_memory_destroy(storage);
     free(rows);
 }
 
