@@ -30,7 +30,7 @@
 #define STARTS_MAX  6 /* of an engine over one log */
 
 static char data_dir[PLACE_DIR_BYTES];
-static char log_dir[PATH_BYTES]; /* of the one collection: the originals are a real file */
+static char log_dir[PATH_BYTES]; /* of the one collection */
 
 static void remove_data(void)
 {
@@ -79,9 +79,15 @@ static struct omen_storage *make_storage(struct omen_storage *storage, const cha
     uint64_t offset = 0;
     omen_error err = {"", ""};
 
-    if (storage == NULL)
+    if (storage == NULL) {
         FUZZ_CHECK(omen_storage_memory_create(fuzz_hash(data, size), &storage, &err) == OMEN_OK,
                    "%s", err.message);
+        int above = storage->ops->open_dir(storage, data_dir);
+        FUZZ_CHECK(storage->ops->make_dir(storage, above, strrchr(log_dir, '/') + 1) == 0 &&
+                       storage->ops->sync(storage, above, true) == 0,
+                   "no directory in memory");
+        storage->ops->close(storage, above);
+    }
     int dir = storage->ops->open_dir(storage, log_dir);
     int file = storage->ops->open(storage, dir, name, O_RDWR | O_CREAT | O_TRUNC);
     FUZZ_CHECK(dir >= 0 && file >= 0, "no file in memory");
