@@ -166,14 +166,23 @@ omen_code omen_admit_settings(omen_collection *collection, const struct omen_rec
                               struct omen_epoch_list *complete, omen_error *err)
 {
     struct omen_admit *admit = &collection->admit;
-    struct omen_collection_settings changed = {.checkpoint_bytes = admit->checkpoint_bytes};
+    struct omen_settings_state state = {.algorithm = admit->algorithm,
+                                        .checkpoint_bytes = admit->checkpoint_bytes,
+                                        .tuning = collection->tuning};
+    bool tuned = false;
     omen_code code = end_unless_empty(collection, complete, err);
 
     if (code == OMEN_OK)
-        code =
-            omen_settings_change(record->payload, record->length, &changed, &admit->algorithm, err);
+        code = omen_settings_change(record->payload, record->length, &state, &tuned, err);
     if (code != OMEN_OK) return code;
-    admit->checkpoint_bytes = changed.checkpoint_bytes;
+    admit->checkpoint_bytes = state.checkpoint_bytes;
+    admit->algorithm = state.algorithm;
+    if (tuned) {
+        omen_collection_tune(collection, &state.tuning);
+        /* Else nothing would close the epoch, and who waits to see the record would wait for the
+         * next write. Not for the other settings: records after those were written without it. */
+        admit->open->dirty = true;
+    }
     admit->open->algorithm = admit->algorithm;
     atomic_store_explicit(&collection->algorithm, admit->algorithm, memory_order_relaxed);
     stand_at(admit, record->position);

@@ -13,6 +13,7 @@
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
 #include "engine/memory.h"
+#include "engine/query_sample.h"
 #include "engine/settings.h"
 #include "engine/stream.h"
 #include <xxhash.h>
@@ -78,6 +79,8 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
     atomic_init(&c->references, 1);
     (void)pthread_mutex_init(&c->admit_mutex, NULL);
     (void)pthread_mutex_init(&c->apply_mutex, NULL);
+    (void)pthread_mutex_init(&c->tuning_mutex, NULL);
+    (void)pthread_mutex_init(&c->calibrate_mutex, NULL);
     code = omen_log_file_open(engine->storage, dir, &c->log, &report, err);
     if (code == OMEN_OK && report.torn_bytes > 0)
         omen_engine_tell(engine, OMEN_EVENT_WARNING,
@@ -89,6 +92,8 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
         code = omen_fail(err, OMEN_DATA_LOSS, "the log has no SETTINGS record");
     if (code == OMEN_OK) code = close_tail(c, err);
     if (code == OMEN_OK) code = switch_algorithm(c, err);
+    if (code == OMEN_OK && engine->calibrate_seconds > 0)
+        code = omen_query_sample_create(c->settings.dim, &c->sample, err);
     if (code != OMEN_OK) {
         /* The logs of all collections have the same file names: say whose it is. */
         if (err != NULL) code = omen_fail(err, code, "%s: %s", base_name(dir), err->message);
@@ -99,6 +104,14 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
     atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
     *out = c;
     return OMEN_OK;
+}
+
+void omen_collection_tune(omen_collection *collection, const struct omen_tuning *tuning)
+{
+    (void)pthread_mutex_lock(&collection->tuning_mutex);
+    collection->tuning = *tuning;
+    (void)pthread_mutex_unlock(&collection->tuning_mutex);
+    if (tuning->calibration.ef[0] != 0) omen_tuned_set(&collection->tuned, &tuning->calibration);
 }
 
 void omen_collection_retain(omen_collection *collection)
@@ -138,6 +151,10 @@ void omen_collection_get_info(omen_collection *collection, struct omen_collectio
     out->memory_bytes = atomic_load_explicit(&collection->table_bytes, memory_order_relaxed) +
                         atomic_load_explicit(&collection->hash_bytes, memory_order_relaxed);
     out->log_bytes = omen_log_bytes(collection->log);
+    (void)pthread_mutex_lock(&collection->tuning_mutex);
+    out->settings.target_recall = collection->tuning.target;
+    out->calibration = collection->tuning.calibration;
+    (void)pthread_mutex_unlock(&collection->tuning_mutex);
 #define OP(field, type) out->kernels[i++] = collection->kernels.field##_name;
     OMEN_KERNEL_OPS(OP)
 #undef OP
@@ -227,6 +244,7 @@ static omen_code replay_first(omen_collection *c, const struct omen_record *reco
     memcpy(c->name, made.name, sizeof c->name);
     memcpy(c->incarnation, made.incarnation, sizeof c->incarnation);
     c->settings = made.settings;
+    c->tuning.target = made.settings.target_recall;
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
@@ -382,6 +400,9 @@ static void destroy(omen_collection *c)
     omen_graph_deinit(&c->graph);
     omen_log_close(c->log);
     if (c->dropped) remove_files(c);
+    omen_query_sample_destroy(c->sample);
+    (void)pthread_mutex_destroy(&c->calibrate_mutex);
+    (void)pthread_mutex_destroy(&c->tuning_mutex);
     (void)pthread_mutex_destroy(&c->apply_mutex);
     (void)pthread_mutex_destroy(&c->admit_mutex);
     omen_free(c->dir);

@@ -18,6 +18,9 @@
 #include "engine/graph.h"
 #include "engine/log.h"
 #include "engine/originals.h"
+#include "engine/tuning.h"
+
+struct omen_query_sample;
 
 /* What searches see, published by the applier at the end of an epoch.
  *
@@ -48,8 +51,22 @@ struct omen_collection {
     struct omen_collection_settings settings;
     struct omen_kernels kernels;
 
+    /* Written by ADMIT's thread under the mutex, and read by it without; read by anyone under it.
+     * Searches read `tuned`, which is made of it. */
+    pthread_mutex_t tuning_mutex;
+    struct omen_tuning tuning;
+    struct omen_tuned tuned;
+
+    /* Queries that came in (query_sample.h); NULL: none are kept. And whoever calibrates. */
+    struct omen_query_sample *sample;
+    pthread_mutex_t calibrate_mutex;
+    _Atomic uint32_t calibrate_waiting; /* clients that wait for the mutex: hurry */
+    uint64_t calibrate_after_ns;        /* calibrator's thread only (calibrator.c), like the next */
+    bool calibrate_failed;
+
     /* Any thread. */
     _Atomic uint32_t references;
+    _Atomic bool gone;              /* it was deleted: background work on it may end */
     _Atomic uint64_t backlog_bytes; /* chunks between push and publish */
     struct omen_grace grace;
 
@@ -105,6 +122,9 @@ OMEN_CHECKED omen_code omen_collection_make(omen_engine *engine, const char *dir
                                             const uint8_t *incarnation,
                                             const struct omen_collection_settings *settings,
                                             omen_error *err);
+
+/* The log says so. ADMIT's thread. */
+void omen_collection_tune(omen_collection *collection, const struct omen_tuning *tuning);
 
 /* A counted reference more. */
 void omen_collection_retain(omen_collection *collection);

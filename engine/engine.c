@@ -7,6 +7,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "engine/calibrator.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
@@ -59,6 +60,8 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
                                     engine, err);
     if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
+    if (code == OMEN_OK && engine->calibrate_seconds > 0)
+        code = omen_calibrator_start(engine, &engine->calibrator, err);
     if (code != OMEN_OK) {
         omen_engine_close(engine);
         return code;
@@ -70,7 +73,8 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
 void omen_engine_close(omen_engine *engine)
 {
     if (engine == NULL) return;
-    omen_ingest_stop(engine->ingest); /* first: the applier looks at the pool */
+    omen_calibrator_stop(engine->calibrator); /* first: it writes to logs */
+    omen_ingest_stop(engine->ingest);         /* then this: the applier looks at the pool */
     omen_search_pool_stop(engine->pool);
     for (uint32_t i = 0; i < engine->collection_count; i++)
         omen_collection_release(engine->collections[i]);
@@ -227,6 +231,15 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
     if (options->shards > OMEN_SHARDS_MAX)
         return omen_fail(err, OMEN_INVALID_ARGUMENT, "shards is %u; it is at most %u",
                          options->shards, OMEN_SHARDS_MAX);
+    if (options->calibrate_seconds > OMEN_CALIBRATE_SECONDS_MAX || options->calibrate_percent > 100)
+        return omen_fail(err, OMEN_INVALID_ARGUMENT,
+                         "calibrate_seconds is %u and calibrate_percent is %u; they are at most %u "
+                         "and 100",
+                         options->calibrate_seconds, options->calibrate_percent,
+                         OMEN_CALIBRATE_SECONDS_MAX);
+    engine->calibrate_seconds = options->calibrate_seconds;
+    engine->calibrate_percent = options->calibrate_percent == 0 ? OMEN_CALIBRATE_PERCENT_DEFAULT
+                                                                : options->calibrate_percent;
     engine->ingest_threads = options->ingest_threads == 0 ? cpu_count() : options->ingest_threads;
     engine->search_threads = options->search_threads == 0 ? cpu_count() : options->search_threads;
     engine->shards = options->shards == 0 ? 4 * engine->ingest_threads : options->shards;

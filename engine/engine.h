@@ -56,13 +56,17 @@ enum omen_event_level { OMEN_EVENT_INFO, OMEN_EVENT_WARNING, OMEN_EVENT_ERROR };
 typedef void omen_event_fn(void *user, enum omen_event_level level, const char *message);
 
 struct omen_engine_options {
-    const char *data_dir;    /* created if missing; one process at a time (locked) */
-    uint32_t ingest_threads; /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
-    uint32_t shards;         /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
-                                the same graph */
-    uint32_t search_threads; /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
-    const char *simd;        /* highest kernel tier to use, NULL = the CPU's highest */
-    omen_event_fn *event;    /* NULL: nobody listens */
+    const char *data_dir;       /* created if missing; one process at a time (locked) */
+    uint32_t ingest_threads;    /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    uint32_t shards;            /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
+                                   the same graph */
+    uint32_t search_threads;    /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    const char *simd;           /* highest kernel tier to use, NULL = the CPU's highest */
+    uint32_t calibrate_seconds; /* between two calibrations of a collection, at least: up to
+                                   OMEN_CALIBRATE_SECONDS_MAX; 0: only when asked for, and on stored
+                                   points, as no query is kept */
+    uint32_t calibrate_percent; /* of one core, 1..100; 0 = OMEN_CALIBRATE_PERCENT_DEFAULT */
+    omen_event_fn *event;       /* NULL: nobody listens */
     void *event_user;
     struct omen_storage *storage; /* for tests (storage_memory.h); NULL: the file system. Borrowed
                                      until close */
@@ -97,7 +101,7 @@ typedef enum omen_metric {
     OMEN_METRIC_INNER_PRODUCT = 3 /* -(inner product) */
 } omen_metric;
 
-/* In the log, fixed for life. 0 = default, where there is one. */
+/* In the log, fixed for life but for the target. 0 = default, where there is one. */
 struct omen_collection_settings {
     uint32_t dim; /* OMEN_DIM_MIN..OMEN_DIM_MAX */
     omen_metric metric;
@@ -108,6 +112,25 @@ struct omen_collection_settings {
     uint32_t epoch_bytes;      /* 4096..OMEN_EPOCH_BYTES_MAX */
     uint32_t checkpoint_bytes; /* log bytes between two CHECKPOINT records, at least:
                                   OMEN_CHECKPOINT_BYTES_MIN..OMEN_CHECKPOINT_BYTES_MAX */
+    uint32_t target_recall;    /* parts per million: what searches without an ef shall find of the
+                                  true neighbours; OMEN_TARGET_RECALL_MIN..OMEN_TARGET_RECALL_MAX */
+};
+
+/* A calibration: the smallest ef, and the fewest nodes to re-rank, with which a sample of queries
+ * found the target's share of their true neighbours; for k = 10 and for k = 100. Searches that name
+ * no ef go by it: up to k = 10 by the first, up to 100 in between, beyond in proportion. In the
+ * log.
+ */
+#define OMEN_CALIBRATED_KS 2u
+struct omen_calibration {
+    uint32_t ef[OMEN_CALIBRATED_KS]; /* 0: there was none yet, ef is OMEN_EF_DEFAULT */
+    uint32_t rerank[OMEN_CALIBRATED_KS];
+    uint32_t recall[OMEN_CALIBRATED_KS]; /* measured with them, parts per million */
+    uint32_t target;                     /* that was aimed at, parts per million */
+    uint32_t live;                       /* 1: on queries that came in; 0: on stored points */
+    uint32_t queries;                    /* how many of them */
+    uint32_t points;                     /* that the collection had */
+    uint32_t at_s;                       /* Unix time */
 };
 
 #define OMEN_INCARNATION_BYTES 16u
@@ -128,6 +151,7 @@ struct omen_collection_info {
     uint64_t memory_bytes; /* graph, codes, cells, tables; not the originals (mapped files), nor
                               the threads' workspace, which the engine has once */
     uint64_t log_bytes;
+    struct omen_calibration calibration;
     const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
 };
 
@@ -162,6 +186,19 @@ void omen_collection_list_free(struct omen_collection_info *list);
  * Fails: OMEN_NOT_FOUND, OMEN_UNAVAILABLE (the file system refused). */
 OMEN_CHECKED omen_code omen_collection_delete(omen_engine *engine, const char *name,
                                               omen_error *err);
+
+/* Changes what a collection's ef is calibrated for; in the log when it returns. The next
+ * calibration goes by it. Any thread that may block. Fails: OMEN_INVALID_ARGUMENT (out of range),
+ * OMEN_NOT_FOUND (the collection was deleted), OMEN_UNAVAILABLE (it takes no writes until a
+ * restart), OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_collection_set_target_recall(omen_collection *collection,
+                                                         uint32_t target_recall, omen_error *err);
+
+/* Calibrates ef now, on the calling thread and without pauses: as many exact searches as the sample
+ * has queries. In the log when it returns. A collection that is scanned anyway
+ * (OMEN_SMALL_COLLECTION) stays as it is. Any thread that may block, but the engine's own.
+ * Fails: as omen_collection_set_target_recall(). */
+OMEN_CHECKED omen_code omen_collection_calibrate(omen_collection *collection, omen_error *err);
 
 /* A 64-bit hash of the rows' bytes in slot order, of everything published; equal for every number
  * of threads and shards and on every replica at the same epoch. Waits until the applier stands
@@ -355,7 +392,7 @@ omen_code omen_query_describe(const struct omen_query_result *result, uint32_t d
 
 struct omen_query_options {
     uint32_t k;  /* 1..OMEN_K_MAX; 0 = OMEN_K_DEFAULT */
-    uint32_t ef; /* 1..OMEN_EF_MAX; 0 = OMEN_EF_DEFAULT; raised to k */
+    uint32_t ef; /* 1..OMEN_EF_MAX; 0 = as calibrated, else OMEN_EF_DEFAULT; raised to k */
     bool exact;
     enum omen_refusal refusal; /* not 0: whoever read the query refused it; it is not run */
     uint32_t detail;

@@ -8,6 +8,7 @@
 #include "engine/crew.h"
 #include "engine/engine.h"
 
+struct omen_calibrator;
 struct omen_ingest;
 struct omen_search_pool;
 struct omen_step;
@@ -21,6 +22,8 @@ struct omen_engine {
     uint32_t ingest_threads;
     uint32_t shards;
     uint32_t search_threads;
+    uint32_t calibrate_seconds;
+    uint32_t calibrate_percent;
     unsigned isas;
     omen_event_fn *event;
     void *event_user;
@@ -28,6 +31,7 @@ struct omen_engine {
     omen_crew *crew;        /* at start-up the opening thread's, then the applier's */
     struct omen_ingest *ingest;
     struct omen_search_pool *pool;
+    struct omen_calibrator *calibrator; /* NULL: calibrations are made when asked for */
 
     pthread_mutex_t registry_mutex;
     /* Under the mutex: sorted by name, each counted. */

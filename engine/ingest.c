@@ -42,6 +42,7 @@ struct omen_ingest {
 
     pthread_mutex_t mutex;
     pthread_cond_t log_wake, apply_wake, idle;
+    pthread_cond_t settled; /* a SETTINGS record is through, or refused */
     /* All below, and the fields of collections that say so: under the mutex. */
     bool stop;
     uint32_t in_work;                          /* collections that a thread holds right now */
@@ -53,6 +54,7 @@ struct omen_ingest {
 struct group {
     struct omen_pending *first;
     bool writes;    /* somebody opens a stream or sends a chunk */
+    bool settings;  /* somebody changes some */
     bool refused;   /* the collection failed or was dropped: nothing is written */
     bool close;     /* a CLOSE record shall follow */
     uint32_t now_s; /* EXPIRE's time */
@@ -92,6 +94,7 @@ omen_code omen_ingest_start(omen_engine *engine, struct omen_ingest **out, omen_
     (void)pthread_cond_init(&ingest->log_wake, NULL);
     (void)pthread_cond_init(&ingest->apply_wake, NULL);
     (void)pthread_cond_init(&ingest->idle, NULL);
+    (void)pthread_cond_init(&ingest->settled, NULL);
     for (uint32_t i = 0; i < engine->collection_count; i++)
         list_log(ingest, engine->collections[i]); /* their clocks may have work to do */
     *out = ingest; /* before the threads, which look for it in the engine */
@@ -124,6 +127,7 @@ void omen_ingest_stop(struct omen_ingest *ingest)
         ingest->timer_first = c->next_to_expire;
         omen_collection_release(c); /* the list's */
     }
+    (void)pthread_cond_destroy(&ingest->settled);
     (void)pthread_cond_destroy(&ingest->idle);
     (void)pthread_cond_destroy(&ingest->apply_wake);
     (void)pthread_cond_destroy(&ingest->log_wake);
@@ -226,6 +230,28 @@ void omen_ingest_closed(omen_collection *collection, omen_stream *stream, const 
     (void)pthread_mutex_unlock(&ingest->mutex);
 }
 
+omen_code omen_ingest_settings(omen_collection *collection, const void *payload, size_t bytes,
+                               omen_error *err)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+    bool admitted = false;
+    bool done = false;
+    struct omen_pending pending = {.kind = OMEN_PENDING_SETTINGS,
+                                   .payload = payload,
+                                   .payload_bytes = bytes,
+                                   .admitted = &admitted,
+                                   .done = &done};
+    omen_code code;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    code = enqueue(collection, &pending, err);
+    while (code == OMEN_OK && !done)
+        (void)pthread_cond_wait(&ingest->settled, &ingest->mutex);
+    if (code == OMEN_OK && !admitted) code = refuse_if_closed(collection, err);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    return code;
+}
+
 void omen_ingest_drop(omen_collection *collection)
 {
     struct omen_ingest *ingest = collection->engine->ingest;
@@ -233,6 +259,7 @@ void omen_ingest_drop(omen_collection *collection)
     omen_code code = omen_fail_because(&why, OMEN_NOT_FOUND, "COLLECTION_NOT_FOUND",
                                        "collection '%s' was deleted", collection->name);
 
+    atomic_store_explicit(&collection->gone, true, memory_order_relaxed);
     (void)pthread_mutex_lock(&ingest->mutex);
     collection->dropped = true;
     list_log(ingest, collection); /* the log thread lets go of what waits in the open epoch */
@@ -251,6 +278,17 @@ static omen_code refuse_if_closed(const omen_collection *c, omen_error *err)
                                  "collection '%s' takes no writes until a restart: %.160s", c->name,
                                  c->failure.message);
     return OMEN_OK;
+}
+
+omen_code omen_ingest_check(omen_collection *collection, omen_error *err)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+    omen_code code;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    code = refuse_if_closed(collection, err);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    return code;
 }
 
 /* Under the mutex. */
@@ -394,7 +432,8 @@ static void take_group(omen_collection *c, struct group *group)
     *group = (struct group){.first = c->pending_first, .refused = c->failed || c->dropped};
     while (*at != NULL && bytes < GROUP_BYTES_MAX) {
         bytes += (*at)->bytes;
-        group->writes |= (*at)->kind != OMEN_PENDING_CLOSED;
+        group->writes |= (*at)->kind == OMEN_PENDING_OPEN || (*at)->kind == OMEN_PENDING_CHUNK;
+        group->settings |= (*at)->kind == OMEN_PENDING_SETTINGS;
         if ((*at)->chunk != NULL) points += (*at)->chunk->count + (*at)->chunk->delete_count;
         at = &(*at)->next;
     }
@@ -407,7 +446,7 @@ static void take_group(omen_collection *c, struct group *group)
     /* As if the group were admitted; an epoch that its size will end needs no record. */
     bool was_dirty = c->open_dirty;
     uint32_t was_points = c->open_points;
-    c->open_dirty |= bytes > 0;
+    c->open_dirty |= bytes > 0 || group->settings;
     c->open_points += (uint32_t)points;
     group->close = close_due(c) && c->open_points < c->settings.epoch_points;
     c->open_dirty = was_dirty;
@@ -471,6 +510,12 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
     return code;
 }
 
+static enum omen_record_type record_type(const struct omen_pending *p)
+{
+    if (p->kind == OMEN_PENDING_SETTINGS) return OMEN_RECORD_SETTINGS;
+    return p->kind == OMEN_PENDING_OPEN ? OMEN_RECORD_OPEN : OMEN_RECORD_CHUNK;
+}
+
 /* Appends the records; *first is the position of the first, 0 if there was none. */
 static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
                               omen_error *err)
@@ -489,9 +534,10 @@ static omen_code append_group(omen_collection *c, struct group *group, uint64_t 
             continue;
         parts[0] = (struct iovec){&p->open, open_bytes};
         if (p->kind == OMEN_PENDING_CHUNK) count = omen_chunk_parts(p->chunk, parts);
-        code = omen_log_append(c->log,
-                               p->kind == OMEN_PENDING_OPEN ? OMEN_RECORD_OPEN : OMEN_RECORD_CHUNK,
-                               (uint16_t)c->admit.algorithm, parts, count, &position, err);
+        if (p->kind == OMEN_PENDING_SETTINGS)
+            parts[0] = (struct iovec){(void *)(uintptr_t)p->payload, p->payload_bytes};
+        code = omen_log_append(c->log, record_type(p), (uint16_t)c->admit.algorithm, parts, count,
+                               &position, err);
         p->position = position;
         if (*first == 0) *first = position;
         OMEN_FAULT_POINT("append");
@@ -515,6 +561,14 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
         if (p->position != 0 && p->kind == OMEN_PENDING_OPEN) {
             code = omen_admit_open(c, p->position, p->open.session_id, p->open.errors_seen_seq,
                                    p->stream, err);
+        } else if (p->position != 0 && p->kind == OMEN_PENDING_SETTINGS) {
+            const struct omen_record record = {.type = OMEN_RECORD_SETTINGS,
+                                               .position = p->position,
+                                               .payload = p->payload,
+                                               .length = (uint32_t)p->payload_bytes};
+
+            code = omen_admit_settings(c, &record, &group->complete, err);
+            *p->admitted = code == OMEN_OK;
         } else if (p->position != 0) {
             code = omen_admit_chunk(c, p->position, p->chunk, p->stream, &group->complete, err);
             if (code == OMEN_OK) p->bytes = 0; /* the epoch's receipt has them now */
@@ -532,6 +586,15 @@ static void forget_closed(omen_collection *c, const struct omen_pending *p)
     struct omen_session *session = omen_session_find(&c->admit.sessions, p->open.session_id);
 
     if (session != NULL) omen_session_forget_stream(session, p->stream);
+}
+
+/* Whoever waits may now go, and take the entry along. */
+static void settle(struct omen_ingest *ingest, const struct omen_pending *p)
+{
+    (void)pthread_mutex_lock(&ingest->mutex);
+    *p->done = true;
+    (void)pthread_cond_broadcast(&ingest->settled);
+    (void)pthread_mutex_unlock(&ingest->mutex);
 }
 
 /* Hands complete epochs to the applier, tells the streams, frees the group. */
@@ -562,6 +625,10 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
         omen_stream *stream = p->stream;
 
         group->first = p->next;
+        if (p->kind == OMEN_PENDING_SETTINGS) {
+            settle(ingest, p);
+            continue;
+        }
         if (p->bytes > 0) { /* a chunk that was not admitted */
             atomic_fetch_sub_explicit(&c->backlog_bytes, p->bytes, memory_order_relaxed);
             omen_stream_dropped(stream, p->bytes);

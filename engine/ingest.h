@@ -30,6 +30,14 @@ OMEN_CHECKED omen_code omen_ingest_chunk(omen_collection *collection, omen_strea
 void omen_ingest_closed(omen_collection *collection, omen_stream *stream,
                         const uint8_t *session_id);
 
+/* Writes a SETTINGS record, and returns when it is durable and admitted. Any thread that may block.
+ * Fails: as omen_stream_open. */
+OMEN_CHECKED omen_code omen_ingest_settings(omen_collection *collection, const void *payload,
+                                            size_t bytes, omen_error *err);
+
+/* Would a write be taken? Fails: as omen_stream_open. */
+OMEN_CHECKED omen_code omen_ingest_check(omen_collection *collection, omen_error *err);
+
 /* The collection was unregistered: kill its streams. */
 void omen_ingest_drop(omen_collection *collection);
 

@@ -44,12 +44,23 @@
 #define OMEN_COMPONENT_MAX 1e15f
 
 /* Search. */
-#define OMEN_K_DEFAULT          10u
-#define OMEN_K_MAX              10000u
-#define OMEN_EF_DEFAULT         100u
-#define OMEN_EF_MAX             8192u /* a larger k is scanned exactly */
-#define OMEN_SEARCH_QUERIES_MAX 1024u
-#define OMEN_SEARCH_HITS_MAX    (1u << 20) /* queries x k: a reply of 12 MiB at most */
+#define OMEN_K_DEFAULT  10u
+#define OMEN_K_MAX      10000u
+#define OMEN_EF_DEFAULT 100u
+#define OMEN_EF_MAX     8192u /* a larger k is scanned exactly */
+/* What ef is calibrated for, in parts per million. */
+#define OMEN_TARGET_RECALL_DEFAULT 970000u
+#define OMEN_TARGET_RECALL_MIN     500000u
+#define OMEN_TARGET_RECALL_MAX     999000u /* beyond, a calibration's sample tells nothing */
+#define OMEN_SEARCH_QUERIES_MAX    1024u
+#define OMEN_SEARCH_HITS_MAX       (1u << 20) /* queries x k: a reply of 12 MiB at most */
+
+/* Calibration (calibrate.h). */
+#define OMEN_CALIBRATE_QUERIES_MAX     256u /* live queries that are kept, of each collection */
+#define OMEN_CALIBRATE_QUERIES_LIVE    64u  /* fewer than these, and stored points stand in */
+#define OMEN_CALIBRATE_QUERIES_MIN     16u  /* however large the collection */
+#define OMEN_CALIBRATE_SECONDS_MAX     86400u
+#define OMEN_CALIBRATE_PERCENT_DEFAULT 10u /* of one core */
 
 /* Streams. */
 /* Bytes between push and searchable: of one stream (two epochs), and of all of a collection. */

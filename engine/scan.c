@@ -6,7 +6,7 @@
 #include "engine/search.h"
 
 /* A look at the clock every so many rows. */
-#define STOP_ROWS 4096u
+#define STOP_ROWS 1024u
 
 static void scan_tile(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
                       uint32_t rows, struct omen_top *tops, uint32_t count);

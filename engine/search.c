@@ -13,6 +13,7 @@
 
 #include "engine/engine_state.h"
 #include "engine/memory.h"
+#include "engine/query_sample.h"
 
 /* Half the pool is re-ranked, and at least so many: below, the int8 order would decide. */
 #define RERANK_MIN 32u
@@ -45,6 +46,14 @@ static uint64_t now_ns(void)
 
 omen_code omen_search_submit(struct omen_search *search, omen_error *err)
 {
+    omen_code code = omen_search_prepare(search, err);
+
+    if (code == OMEN_OK) omen_search_pool_add(search->collection->engine->pool, search->private_);
+    return code;
+}
+
+omen_code omen_search_prepare(struct omen_search *search, omen_error *err)
+{
     struct omen_search_pool *pool = search->collection->engine->pool;
     struct omen_search_private *p = NULL;
     uint64_t hits = 0;
@@ -70,7 +79,6 @@ omen_code omen_search_submit(struct omen_search *search, omen_error *err)
     search->private_ = p;
     search->results = p->results;
     search->code = OMEN_OK;
-    omen_search_pool_add(pool, p);
     return OMEN_OK;
 }
 
@@ -118,6 +126,10 @@ void omen_search_finish(struct omen_search_private *p)
 
 omen_code omen_search_check_stop(const struct omen_search *search, omen_error *err)
 {
+    const struct omen_search_private *p = search->private_;
+
+    if (p != NULL && p->pace != NULL && !p->pace(p->pace_user))
+        return omen_fail_because(err, OMEN_CANCELLED, "CANCELLED", "the calibration was stopped");
     if (atomic_load_explicit(&search->cancelled, memory_order_relaxed))
         return omen_fail_because(err, OMEN_CANCELLED, "CANCELLED", "the search was cancelled");
     if (search->deadline_ns != 0 && now_ns() >= search->deadline_ns)
@@ -221,9 +233,15 @@ static void plan_query(struct omen_search_private *p, uint32_t i)
     const struct omen_query_options *options = options_of(search, i);
     struct omen_query_plan *plan = &p->plans[i];
     struct omen_query_result *result = &p->results[i];
+    const float *vector = search->queries + (size_t)i * search->collection->settings.dim;
+    uint64_t points =
+        atomic_load_explicit(&search->collection->published.points, memory_order_relaxed);
 
     plan->k = k_of(options);
-    plan->ef = options->ef == 0 ? OMEN_EF_DEFAULT : options->ef;
+    plan->ef = options->ef;
+    plan->rerank = 0;
+    if (options->ef == 0)
+        omen_tuned_get(&search->collection->tuned, plan->k, points, &plan->ef, &plan->rerank);
     plan->exact = options->exact;
     plan->refusal = options->refusal;
     *result = (struct omen_query_result){.detail = options->detail};
@@ -236,11 +254,10 @@ static void plan_query(struct omen_search_private *p, uint32_t i)
         result->detail = plan->ef;
     }
     if (plan->ef < plan->k) plan->ef = plan->k;
-    if (plan->refusal == 0)
-        check_vector(search->collection,
-                     search->queries + (size_t)i * search->collection->settings.dim, plan,
-                     &result->detail);
+    if (plan->refusal == 0) check_vector(search->collection, vector, plan, &result->detail);
     result->refusal = plan->refusal;
+    if (search->collection->sample != NULL && plan->refusal == 0 && !plan->exact)
+        omen_query_sample_offer(search->collection->sample, vector);
 }
 
 static void check_vector(const omen_collection *c, const float *x, struct omen_query_plan *plan,
@@ -325,6 +342,7 @@ static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p
         uint32_t best = ef / 2 > 2 * plan->k ? ef / 2 : 2 * plan->k;
 
         if (best < RERANK_MIN) best = RERANK_MIN;
+        if (plan->rerank != 0 && ef == plan->ef) best = plan->rerank;
         *top = (struct omen_top){
             .hits = s->hits, .keep = plan->k, .capacity = 2 * plan->k + 64, .worst = INFINITY};
         code = omen_search_walk(s, query, ef, err);

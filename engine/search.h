@@ -35,6 +35,7 @@ struct omen_snapshot {
 /* What is to be done for one query, all defaults filled in. */
 struct omen_query_plan {
     uint32_t k, ef;
+    uint32_t rerank; /* nodes that are re-ranked; 0: by ef and k */
     bool exact;
     enum omen_refusal refusal; /* not 0: nothing */
     uint32_t first_hit;        /* its place among the search's hits: room for k */
@@ -53,6 +54,11 @@ struct omen_search_private {
     struct omen_snapshot snapshot;
     bool pinned;
     uint32_t pin; /* grace.h's counter */
+
+    /* Of a search that is no client's (calibrate.c): asked between two pieces of work, about a
+     * millisecond each; may wait. False: end it. NULL: nobody is asked. */
+    bool (*pace)(void *user);
+    void *pace_user;
 
     /* Kept from search to search. */
     struct omen_query_plan *plans;
@@ -111,6 +117,10 @@ OMEN_CHECKED omen_code omen_searcher_fit(struct omen_searcher *searcher, size_t 
 OMEN_CHECKED omen_code omen_searcher_fit_hits(struct omen_searcher *searcher, size_t hits,
                                               omen_error *err);
 
+/* omen_search_submit() without the queue: makes search->private_. Then omen_search_start(), and
+ * omen_search_block() for each block, on one thread. */
+OMEN_CHECKED omen_code omen_search_prepare(struct omen_search *search, omen_error *err);
+
 /* Works off one block. Search thread. */
 OMEN_CHECKED omen_code omen_search_block(struct omen_searcher *searcher,
                                          struct omen_search_private *private_, uint32_t block,
@@ -157,6 +167,8 @@ void omen_search_pool_stop(struct omen_search_pool *pool);
 void omen_search_pool_add(struct omen_search_pool *pool, struct omen_search_private *private_);
 /* Something was published or cancelled: look at those that wait. `pool` may be NULL. Any thread. */
 void omen_search_pool_look(struct omen_search_pool *pool);
+/* Is there a search that no thread has taken whole yet? Any thread. */
+bool omen_search_pool_queues(struct omen_search_pool *pool);
 /* One to use, zero but for its buffers; NULL without memory. And back. */
 struct omen_search_private *omen_search_pool_take(struct omen_search_pool *pool);
 void omen_search_pool_give(struct omen_search_pool *pool, struct omen_search_private *private_);

@@ -26,6 +26,7 @@ struct omen_search_pool {
     bool stop;
     bool look; /* at those that wait */
     struct omen_search_private *first, *last;
+    _Atomic bool queues; /* first != NULL; read without the mutex */
     struct omen_search_private *waiting;
     struct omen_search_private *free; /* used before, with their buffers */
 };
@@ -117,6 +118,7 @@ static void enqueue(struct omen_search_pool *pool, struct omen_search_private *p
     else
         pool->first = p;
     pool->last = p;
+    atomic_store_explicit(&pool->queues, true, memory_order_relaxed);
 }
 
 void omen_search_pool_add(struct omen_search_pool *pool, struct omen_search_private *p)
@@ -148,6 +150,11 @@ void omen_search_pool_look(struct omen_search_pool *pool)
         (void)pthread_cond_signal(&pool->wake);
     }
     (void)pthread_mutex_unlock(&pool->mutex);
+}
+
+bool omen_search_pool_queues(struct omen_search_pool *pool)
+{
+    return atomic_load_explicit(&pool->queues, memory_order_relaxed);
 }
 
 static bool must_wait(const struct omen_search_private *p)
@@ -219,6 +226,7 @@ static void *search_main(void *arg)
         if (p->next_block == p->block_count) {
             pool->first = p->next;
             if (pool->first == NULL) pool->last = NULL;
+            atomic_store_explicit(&pool->queues, pool->first != NULL, memory_order_relaxed);
         }
         (void)pthread_mutex_unlock(&pool->mutex);
 

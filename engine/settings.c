@@ -10,6 +10,9 @@
 static omen_code check_range(const char *field, uint32_t *value, uint32_t min, uint32_t max,
                              uint32_t by_default, omen_error *err);
 
+static omen_code read_later_settings(const uint8_t *pairs, size_t length,
+                                     struct omen_collection_settings *settings, omen_error *err);
+
 omen_code omen_settings_check(struct omen_collection_settings *settings, omen_error *err)
 {
     struct omen_collection_settings *s = settings;
@@ -40,7 +43,17 @@ omen_code omen_settings_check(struct omen_collection_settings *settings, omen_er
         code =
             check_range("config.checkpoint_bytes", &s->checkpoint_bytes, OMEN_CHECKPOINT_BYTES_MIN,
                         OMEN_CHECKPOINT_BYTES_MAX, OMEN_CHECKPOINT_BYTES_DEFAULT, err);
+    if (code == OMEN_OK) code = omen_target_recall_check(&s->target_recall, err);
     return code;
+}
+
+omen_code omen_target_recall_check(uint32_t *target, omen_error *err)
+{
+    if (*target == 0) *target = OMEN_TARGET_RECALL_DEFAULT;
+    if (*target >= OMEN_TARGET_RECALL_MIN && *target <= OMEN_TARGET_RECALL_MAX) return OMEN_OK;
+    return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
+                             "target_recall is %g; it is %g to %g", *target / 1e6,
+                             OMEN_TARGET_RECALL_MIN / 1e6, OMEN_TARGET_RECALL_MAX / 1e6);
 }
 
 omen_code omen_name_check(const char *name, omen_error *err)
@@ -65,6 +78,14 @@ static uint32_t field_count(uint32_t version)
     return version == 1 ? FIELDS_1 : FIELDS;
 }
 
+static size_t put_pair(uint8_t *out, uint32_t setting, uint32_t value)
+{
+    const uint32_t pair[2] = {setting, value};
+
+    memcpy(out, pair, sizeof pair);
+    return sizeof pair;
+}
+
 size_t omen_settings_write(uint8_t out[OMEN_SETTINGS_BYTES_MAX], uint32_t version, const char *name,
                            const uint8_t *incarnation,
                            const struct omen_collection_settings *settings)
@@ -80,7 +101,22 @@ size_t omen_settings_write(uint8_t out[OMEN_SETTINGS_BYTES_MAX], uint32_t versio
     memcpy(out + OMEN_INCARNATION_BYTES, fields, bytes);
     memcpy(out + OMEN_INCARNATION_BYTES + bytes, &length, 4);
     memcpy(out + OMEN_INCARNATION_BYTES + bytes + 4, name, length);
-    return OMEN_INCARNATION_BYTES + bytes + 4 + length;
+    bytes += OMEN_INCARNATION_BYTES + 4 + length;
+    if (version >= 2 && settings->target_recall != OMEN_TARGET_RECALL_DEFAULT)
+        bytes += put_pair(out + bytes, OMEN_SETTING_TARGET_RECALL, settings->target_recall);
+    return bytes;
+}
+
+size_t omen_settings_write_calibration(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
+                                       const struct omen_calibration *calibration)
+{
+    uint32_t fields[OMEN_CALIBRATION_FIELDS];
+    size_t bytes = 0;
+
+    memcpy(fields, calibration, sizeof fields);
+    for (uint32_t i = 0; i < OMEN_CALIBRATION_FIELDS; i++)
+        bytes += put_pair(out + bytes, OMEN_SETTING_CALIBRATION + i, fields[i]);
+    return bytes;
 }
 
 omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t version,
@@ -94,7 +130,8 @@ omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t ver
     omen_code code;
 
     if (length >= fixed) memcpy(&name_length, payload + fixed - 4, 4);
-    if (length < fixed || name_length > OMEN_NAME_BYTES_MAX || length != fixed + name_length)
+    if (length < fixed || name_length > OMEN_NAME_BYTES_MAX || length < fixed + name_length ||
+        (length - fixed - name_length) % 8 != 0 || (version < 2 && length != fixed + name_length))
         return omen_fail(err, OMEN_DATA_LOSS, "the SETTINGS record has %zu bytes", length);
     memcpy(out->incarnation, payload, OMEN_INCARNATION_BYTES);
     memcpy(fields, payload + OMEN_INCARNATION_BYTES, bytes);
@@ -108,6 +145,9 @@ omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t ver
                                                       .checkpoint_bytes = fields[7]};
     memcpy(out->name, payload + fixed, name_length);
     out->name[name_length] = '\0';
+    code = read_later_settings(payload + fixed + name_length, length - fixed - name_length,
+                               &out->settings, err);
+    if (code != OMEN_OK) return code;
     code = omen_name_check(out->name, &why);
     if (code == OMEN_OK) code = omen_settings_check(&out->settings, &why);
     if (code != OMEN_OK)
@@ -115,40 +155,87 @@ omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t ver
     return OMEN_OK;
 }
 
-omen_code omen_settings_change(const uint8_t *payload, size_t length,
-                               struct omen_collection_settings *settings, uint32_t *version,
-                               omen_error *err)
+/* Of the first record. */
+static omen_code read_later_settings(const uint8_t *pairs, size_t length,
+                                     struct omen_collection_settings *settings, omen_error *err)
 {
-    if (length % 8 != 0)
-        return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has %zu bytes", length);
     for (size_t i = 0; i < length; i += 8) {
         uint32_t pair[2];
 
-        memcpy(pair, payload + i, sizeof pair);
-        switch (pair[0]) {
-        case OMEN_SETTING_ALGORITHM:
-            if (pair[1] < *version)
-                return omen_fail(err, OMEN_DATA_LOSS,
-                                 "a SETTINGS record goes from algorithm version %u back to %u",
-                                 *version, pair[1]);
-            if (pair[1] > OMEN_ALGORITHM_VERSION)
-                return omen_fail(err, OMEN_UNIMPLEMENTED,
-                                 "a SETTINGS record asks for algorithm version %u; this server "
-                                 "knows %u",
-                                 pair[1], OMEN_ALGORITHM_VERSION);
-            *version = pair[1];
-            break;
-        case OMEN_SETTING_CHECKPOINT_BYTES:
-            if (pair[1] < OMEN_CHECKPOINT_BYTES_MIN || pair[1] > OMEN_CHECKPOINT_BYTES_MAX)
-                return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has %u checkpoint bytes",
-                                 pair[1]);
-            settings->checkpoint_bytes = pair[1];
-            break;
-        default:
+        memcpy(pair, pairs + i, sizeof pair);
+        if (pair[0] != OMEN_SETTING_TARGET_RECALL)
             return omen_fail(err, OMEN_UNIMPLEMENTED,
-                             "a SETTINGS record changes setting %u, of a newer server", pair[0]);
-        }
+                             "the SETTINGS record has setting %u, of a newer server", pair[0]);
+        settings->target_recall = pair[1];
     }
+    return OMEN_OK;
+}
+
+static omen_code change_algorithm(uint32_t value, uint32_t *algorithm, omen_error *err)
+{
+    if (value < *algorithm)
+        return omen_fail(err, OMEN_DATA_LOSS,
+                         "a SETTINGS record goes from algorithm version %u back to %u", *algorithm,
+                         value);
+    if (value > OMEN_ALGORITHM_VERSION)
+        return omen_fail(err, OMEN_UNIMPLEMENTED,
+                         "a SETTINGS record asks for algorithm version %u; this server knows %u",
+                         value, OMEN_ALGORITHM_VERSION);
+    *algorithm = value;
+    return OMEN_OK;
+}
+
+static omen_code change_one(uint32_t setting, uint32_t value, struct omen_settings_state *state,
+                            omen_error *err)
+{
+    if (setting == OMEN_SETTING_ALGORITHM) return change_algorithm(value, &state->algorithm, err);
+    if (setting == OMEN_SETTING_CHECKPOINT_BYTES) {
+        if (value < OMEN_CHECKPOINT_BYTES_MIN || value > OMEN_CHECKPOINT_BYTES_MAX)
+            return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has %u checkpoint bytes",
+                             value);
+        state->checkpoint_bytes = value;
+        return OMEN_OK;
+    }
+    if (setting == OMEN_SETTING_TARGET_RECALL) {
+        if (value < OMEN_TARGET_RECALL_MIN || value > OMEN_TARGET_RECALL_MAX)
+            return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has a target recall of %u",
+                             value);
+        state->tuning.target = value;
+        return OMEN_OK;
+    }
+    return omen_fail(err, OMEN_UNIMPLEMENTED,
+                     "a SETTINGS record changes setting %u, of a newer server", setting);
+}
+
+omen_code omen_settings_change(const uint8_t *payload, size_t length,
+                               struct omen_settings_state *state, bool *tuned, omen_error *err)
+{
+    uint32_t fields[OMEN_CALIBRATION_FIELDS];
+    uint32_t seen = 0; /* a bit for each field */
+    omen_code code = OMEN_OK;
+
+    *tuned = false;
+    if (length % 8 != 0)
+        return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has %zu bytes", length);
+    for (size_t i = 0; i < length && code == OMEN_OK; i += 8) {
+        uint32_t pair[2];
+
+        memcpy(pair, payload + i, sizeof pair);
+        uint32_t field = pair[0] - OMEN_SETTING_CALIBRATION;
+        if (field < OMEN_CALIBRATION_FIELDS) {
+            fields[field] = pair[1];
+            seen |= 1u << field;
+        } else {
+            code = change_one(pair[0], pair[1], state, err);
+        }
+        *tuned |= field < OMEN_CALIBRATION_FIELDS || pair[0] == OMEN_SETTING_TARGET_RECALL;
+    }
+    if (code != OMEN_OK || seen == 0) return code;
+    if (seen != (1u << OMEN_CALIBRATION_FIELDS) - 1)
+        return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has a part of a calibration");
+    memcpy(&state->tuning.calibration, fields, sizeof fields);
+    if (!omen_calibration_may_be(&state->tuning.calibration))
+        return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has a calibration that none is");
     return OMEN_OK;
 }
 

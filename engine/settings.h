@@ -2,7 +2,9 @@
  *
  * The first record of every log makes the collection. Payload, little-endian: offset 0: incarnation
  * (16 bytes); 16: dim, metric, links, candidates, probes, epoch points, epoch bytes (u32 each), and
- * from algorithm version 2 on checkpoint bytes; then the length of the name (u32), and the name.
+ * from algorithm version 2 on checkpoint bytes; then the length of the name (u32), and the name;
+ * then, under the same versions, pairs as in later records, for settings that came later and are
+ * not at their default.
  *
  * A later one changes something from the next epoch on: pairs of u32, a setting's number and its
  * new value (enum omen_setting).
@@ -11,6 +13,7 @@
 #define OMEN_SETTINGS_H
 
 #include "engine/engine.h"
+#include "engine/tuning.h"
 
 /* Bumped whenever the same records would give another graph. Every record says under which
  * version it was written; a collection starts under the version of its first record, and a SETTINGS
@@ -22,13 +25,22 @@
 #define OMEN_ALGORITHM_VERSION     2u
 #define OMEN_ALGORITHM_VERSION_MIN 1u
 
-#define OMEN_SETTINGS_BYTES_MAX (52u + OMEN_NAME_BYTES_MAX)
+#define OMEN_SETTINGS_BYTES_MAX (52u + OMEN_NAME_BYTES_MAX + 8u)
 
-enum omen_setting { OMEN_SETTING_ALGORITHM = 1, OMEN_SETTING_CHECKPOINT_BYTES = 2 };
+enum omen_setting {
+    OMEN_SETTING_ALGORITHM = 1,
+    OMEN_SETTING_CHECKPOINT_BYTES = 2,
+    OMEN_SETTING_TARGET_RECALL = 3, /* absent from the first record: 970,000 */
+    /* The fields of a calibration, in their order; a record has all of them or none. */
+    OMEN_SETTING_CALIBRATION = 16
+};
+#define OMEN_CALIBRATION_FIELDS    (sizeof(struct omen_calibration) / sizeof(uint32_t))
+#define OMEN_SETTINGS_CHANGE_BYTES (8u * (uint32_t)OMEN_CALIBRATION_FIELDS)
 
 /* Fills in defaults and checks ranges. Fails: OMEN_INVALID_ARGUMENT. */
 OMEN_CHECKED omen_code omen_settings_check(struct omen_collection_settings *settings,
                                            omen_error *err);
+OMEN_CHECKED omen_code omen_target_recall_check(uint32_t *target, omen_error *err);
 OMEN_CHECKED omen_code omen_name_check(const char *name, omen_error *err);
 
 /* The first record's payload under `version`. Returns the length. */
@@ -45,10 +57,20 @@ struct omen_settings_made {
 OMEN_CHECKED omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t version,
                                           struct omen_settings_made *out, omen_error *err);
 
-/* Applies a later record's payload. Fails: OMEN_DATA_LOSS, OMEN_UNIMPLEMENTED (a newer version's).
- */
+/* What later records change. */
+struct omen_settings_state {
+    uint32_t algorithm;
+    uint32_t checkpoint_bytes;
+    struct omen_tuning tuning;
+};
+/* Applies a later record's payload. *tuned: did it change the tuning? Fails: OMEN_DATA_LOSS,
+ * OMEN_UNIMPLEMENTED (a newer version's); *state is then of no use. */
 OMEN_CHECKED omen_code omen_settings_change(const uint8_t *payload, size_t length,
-                                            struct omen_collection_settings *settings,
-                                            uint32_t *version, omen_error *err);
+                                            struct omen_settings_state *state, bool *tuned,
+                                            omen_error *err);
+
+/* The payload of a record that says what a calibration found. Returns the length. */
+size_t omen_settings_write_calibration(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
+                                       const struct omen_calibration *calibration);
 
 #endif

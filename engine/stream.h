@@ -50,12 +50,21 @@ omen_stream **omen_stream_next(omen_stream *stream);
 uint64_t *omen_stream_round(omen_stream *stream);
 
 /* What the log thread has to do. Made by streams, queued in ingest.c. */
-enum omen_pending_kind { OMEN_PENDING_OPEN, OMEN_PENDING_CHUNK, OMEN_PENDING_CLOSED };
+enum omen_pending_kind {
+    OMEN_PENDING_OPEN,
+    OMEN_PENDING_CHUNK,
+    OMEN_PENDING_CLOSED,
+    OMEN_PENDING_SETTINGS
+};
 struct omen_pending {
     struct omen_pending *next;
     enum omen_pending_kind kind;
-    omen_stream *stream; /* counted */
+    omen_stream *stream; /* counted; SETTINGS: NULL */
     omen_chunk *chunk;   /* CHUNK only */
+    const void *payload; /* SETTINGS only: the record's, of whoever waits for it */
+    size_t payload_bytes;
+    bool *admitted; /* SETTINGS only: set once it is */
+    bool *done; /* SETTINGS only: set under the queues' mutex, when nothing here is needed more */
     uint64_t bytes;
     uint64_t position; /* of its record, once written */
     struct omen_open_payload {

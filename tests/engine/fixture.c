@@ -24,6 +24,8 @@ struct waiter {
     bool done;
 };
 
+uint32_t fixture_calibrate_seconds;
+
 static void start(struct fixture_engine *f, uint32_t threads, uint32_t shards, const char *simd);
 static void on_event(void *user);
 static void on_done(struct omen_search *search);
@@ -341,7 +343,8 @@ static void start(struct fixture_engine *f, uint32_t threads, uint32_t shards, c
                                           .ingest_threads = threads,
                                           .shards = shards,
                                           .search_threads = 2,
-                                          .simd = simd};
+                                          .simd = simd,
+                                          .calibrate_seconds = fixture_calibrate_seconds};
     omen_error err = {"", ""};
 
     f->engine = NULL;

@@ -17,6 +17,9 @@ struct fixture_engine {
     omen_engine *engine;
 };
 
+/* Of the engines that are opened from now on; 0 at first. */
+extern uint32_t fixture_calibrate_seconds;
+
 /* A new directory, an engine in it. threads, shards 0: the defaults. */
 void fixture_open(struct fixture_engine *f, uint32_t threads, uint32_t shards);
 /* Closes the engine and opens the directory again. */

@@ -570,6 +570,12 @@ def log_chunk(seq, ids, vectors, generation=2, dim=DIM, *, mode=1, deletes=(), r
     return out + vectors
 
 
+def calibration(ef=48):
+    """A later record's payload: engine/settings.h, struct omen_calibration."""
+    fields = (ef, 200, 20, 100, 975000, 980000, 970000, 1, 256, 5000, 1700000000)
+    return b"".join(struct.pack("<2I", 16 + i, value) for i, value in enumerate(fields))
+
+
 OPEN, CHUNK, CLOSE, SETTINGS, EXPIRE, CHECKPOINT = range(1, 7)
 OPENING = b"S" * 16 + bytes(8)
 NONE = bytes(16)
@@ -644,6 +650,12 @@ def churn_seeds():
             1, range(4), rows(4), generation=0, mode=2, session=NONE)), (CHUNK, log_chunk(
                 1, range(4), rows(4), generation=0, mode=2, session=NONE))),
         "settings-change": log(*first, some, (SETTINGS, struct.pack("<4I", 1, 2, 2, 8192))),
+        "settings-target": log(*first, some, (SETTINGS, struct.pack("<2I", 3, 990000)), some),
+        "settings-target-range": log(*first, (SETTINGS, struct.pack("<2I", 3, 999001))),
+        "settings-calibration": log(*first, some, (SETTINGS, calibration()), (CLOSE, b""), some,
+                                    (SETTINGS, calibration(ef=8192)), (CHECKPOINT, b"")),
+        "settings-calibration-of-none": log(*first, (SETTINGS, calibration(ef=8193))),
+        "settings-calibration-half": log(*first, (SETTINGS, calibration()[:40])),
         "settings-change-back": log(*first, (SETTINGS, struct.pack("<2I", 1, 1))),
         "settings-change-newer": log(*first, (SETTINGS, struct.pack("<2I", 1, 3))),
         "settings-change-unknown": log(*first, (SETTINGS, struct.pack("<2I", 9, 3))),
@@ -759,6 +771,9 @@ def record_seeds():
         "settings-name-empty": own + record(1, SETTINGS, settings(name=b"")),
         "settings-checkpoint-1": own + record(1, SETTINGS, settings(checkpoint=1)),
         "settings-defaults": own + record(1, SETTINGS, settings(epoch_points=0, checkpoint=0)),
+        "settings-target-first": own + record(1, SETTINGS, settings()
+                                              + struct.pack("<2I", 3, 990000)),
+        "settings-first-newer": own + record(1, SETTINGS, settings() + struct.pack("<2I", 9, 1)),
         "open-short": first + record(2, OPEN, b"short"),
         "chunk-nan": opened + record(3, CHUNK, log_chunk(1, [1], nan)),
         "chunk-zero-under-cosine": own + record(1, SETTINGS, settings(metric=2))

@@ -301,6 +301,8 @@ static void mend_records(uint8_t *data, size_t size, bool all)
 
 struct served {
     uint64_t hash, points, position;
+    uint32_t target;
+    struct omen_calibration calibration;
 };
 
 /* What stands at one position; the clock may go on meanwhile, as points expire. */
@@ -312,6 +314,8 @@ static void look(omen_collection *collection, struct served *out)
         omen_collection_get_info(collection, &info);
         out->position = info.searchable_position;
         out->points = info.points;
+        out->target = info.settings.target_recall;
+        out->calibration = info.calibration;
         out->hash = omen_collection_graph_hash(collection);
         omen_collection_get_info(collection, &info);
     } while (info.searchable_position != out->position || info.points != out->points);
@@ -365,6 +369,10 @@ static void try_engine(const uint8_t *data, size_t size)
         if (served[0].position == served[1].position) {
             FUZZ_CHECK(served[0].hash == served[1].hash && served[0].points == served[1].points,
                        "another collection at the second start");
+            FUZZ_CHECK(served[0].target == served[1].target &&
+                           memcmp(&served[0].calibration, &served[1].calibration,
+                                  sizeof served[0].calibration) == 0,
+                       "another calibration at the second start");
             break;
         }
         served[0] = served[1];
