@@ -344,7 +344,8 @@ static void start(struct fixture_engine *f, uint32_t threads, uint32_t shards, c
                                           .shards = shards,
                                           .search_threads = 2,
                                           .simd = simd,
-                                          .calibrate_seconds = fixture_calibrate_seconds};
+                                          .calibrate_seconds = fixture_calibrate_seconds,
+                                          .calibrate_percent = 100};
     omen_error err = {"", ""};
 
     f->engine = NULL;
