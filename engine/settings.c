@@ -119,6 +119,16 @@ size_t omen_settings_write_calibration(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
     return bytes;
 }
 
+size_t omen_settings_write_tuning(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
+                                  const struct omen_tuning *tuning)
+{
+    size_t bytes = put_pair(out, OMEN_SETTING_TARGET_RECALL, tuning->target);
+
+    if (tuning->calibration.ef[0] != 0)
+        bytes += omen_settings_write_calibration(out + bytes, &tuning->calibration);
+    return bytes;
+}
+
 omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t version,
                              struct omen_settings_made *out, omen_error *err)
 {

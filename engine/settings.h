@@ -30,12 +30,12 @@
 enum omen_setting {
     OMEN_SETTING_ALGORITHM = 1,
     OMEN_SETTING_CHECKPOINT_BYTES = 2,
-    OMEN_SETTING_TARGET_RECALL = 3, /* absent from the first record: 970,000 */
+    OMEN_SETTING_TARGET_RECALL = 4, /* absent from the first record: 970,000 */
     /* The fields of a calibration, in their order; a record has all of them or none. */
     OMEN_SETTING_CALIBRATION = 16
 };
 #define OMEN_CALIBRATION_FIELDS    (sizeof(struct omen_calibration) / sizeof(uint32_t))
-#define OMEN_SETTINGS_CHANGE_BYTES (8u * (uint32_t)OMEN_CALIBRATION_FIELDS)
+#define OMEN_SETTINGS_CHANGE_BYTES (8u * (uint32_t)(OMEN_CALIBRATION_FIELDS + 1))
 
 /* Fills in defaults and checks ranges. Fails: OMEN_INVALID_ARGUMENT. */
 OMEN_CHECKED omen_code omen_settings_check(struct omen_collection_settings *settings,
@@ -72,5 +72,9 @@ OMEN_CHECKED omen_code omen_settings_change(const uint8_t *payload, size_t lengt
 /* The payload of a record that says what a calibration found. Returns the length. */
 size_t omen_settings_write_calibration(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
                                        const struct omen_calibration *calibration);
+/* The payload of a record that says all of a tuning: what a checkpoint has in the place of the
+ * records before it, to be read by omen_settings_change(). Returns the length. */
+size_t omen_settings_write_tuning(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
+                                  const struct omen_tuning *tuning);
 
 #endif

@@ -457,14 +457,15 @@ static void a_record_with_half_a_calibration_or_a_wrong_one_is_damage(void **sta
                                           .queries = 256,
                                           .points = 5000,
                                           .at_s = 1};
-    uint32_t pairs[2 * OMEN_CALIBRATION_FIELDS];
+    uint32_t pairs[OMEN_SETTINGS_CHANGE_BYTES / sizeof(uint32_t)];
     const struct {
         uint32_t field, value;
     } wrong[] = {{0, 0},       {0, 8193},   {1, 0}, {2, 0}, {2, 41},  {3, 201},
                  {4, 1000001}, {6, 499999}, {7, 2}, {8, 0}, {8, 257}, {9, OMEN_SLOTS_MAX + 1}};
 
     (void)state;
-    assert_int_equal(omen_settings_write_calibration((uint8_t *)pairs, &good), sizeof pairs);
+    assert_int_equal(omen_settings_write_calibration((uint8_t *)pairs, &good),
+                     2 * OMEN_CALIBRATION_FIELDS * sizeof *pairs);
     assert_int_equal(change(pairs, 2 * OMEN_CALIBRATION_FIELDS), OMEN_OK);
     for (size_t fields = 1; fields < OMEN_CALIBRATION_FIELDS; fields++)
         assert_int_equal(change(pairs, 2 * fields), OMEN_DATA_LOSS);
@@ -475,6 +476,15 @@ static void a_record_with_half_a_calibration_or_a_wrong_one_is_damage(void **sta
         assert_int_equal(change(pairs, 2 * OMEN_CALIBRATION_FIELDS), OMEN_DATA_LOSS);
         pairs[2 * wrong[i].field + 1] = kept;
     }
+    const struct omen_tuning tuning = {.target = 990000, .calibration = good};
+    uint8_t all[OMEN_SETTINGS_CHANGE_BYTES];
+    struct omen_settings_state read = {.algorithm = 2};
+    bool tuned = false;
+    assert_int_equal(
+        omen_settings_change(all, omen_settings_write_tuning(all, &tuning), &read, &tuned, NULL),
+        OMEN_OK);
+    assert_true(tuned);
+    assert_memory_equal(&read.tuning, &tuning, sizeof tuning);
     assert_int_equal(change((const uint32_t[]){OMEN_SETTING_TARGET_RECALL, 999001}, 2),
                      OMEN_DATA_LOSS);
     assert_int_equal(change((const uint32_t[]){9, 1}, 2), OMEN_UNIMPLEMENTED);

@@ -650,8 +650,8 @@ def churn_seeds():
             1, range(4), rows(4), generation=0, mode=2, session=NONE)), (CHUNK, log_chunk(
                 1, range(4), rows(4), generation=0, mode=2, session=NONE))),
         "settings-change": log(*first, some, (SETTINGS, struct.pack("<4I", 1, 2, 2, 8192))),
-        "settings-target": log(*first, some, (SETTINGS, struct.pack("<2I", 3, 990000)), some),
-        "settings-target-range": log(*first, (SETTINGS, struct.pack("<2I", 3, 999001))),
+        "settings-target": log(*first, some, (SETTINGS, struct.pack("<2I", 4, 990000)), some),
+        "settings-target-range": log(*first, (SETTINGS, struct.pack("<2I", 4, 999001))),
         "settings-calibration": log(*first, some, (SETTINGS, calibration()), (CLOSE, b""), some,
                                     (SETTINGS, calibration(ef=8192)), (CHECKPOINT, b"")),
         "settings-calibration-of-none": log(*first, (SETTINGS, calibration(ef=8193))),
@@ -772,7 +772,7 @@ def record_seeds():
         "settings-checkpoint-1": own + record(1, SETTINGS, settings(checkpoint=1)),
         "settings-defaults": own + record(1, SETTINGS, settings(epoch_points=0, checkpoint=0)),
         "settings-target-first": own + record(1, SETTINGS, settings()
-                                              + struct.pack("<2I", 3, 990000)),
+                                              + struct.pack("<2I", 4, 990000)),
         "settings-first-newer": own + record(1, SETTINGS, settings() + struct.pack("<2I", 9, 1)),
         "open-short": first + record(2, OPEN, b"short"),
         "chunk-nan": opened + record(3, CHUNK, log_chunk(1, [1], nan)),
