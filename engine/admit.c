@@ -50,6 +50,8 @@ void omen_admit_deinit(omen_collection *collection)
     omen_slots_deinit(&admit->dead);
     omen_slots_deinit(&admit->swept);
     omen_slots_deinit(&admit->free);
+    omen_slots_deinit(&admit->unerased);
+    omen_slots_deinit(&admit->erasable);
     omen_epoch_destroy(admit->open);
     admit->open = NULL;
 }
@@ -177,6 +179,7 @@ omen_code omen_admit_settings(omen_collection *collection, const struct omen_rec
     if (code != OMEN_OK) return code;
     admit->checkpoint_bytes = state.checkpoint_bytes;
     admit->algorithm = state.algorithm;
+    admit->sweep_asked |= state.sweep;
     if (tuned) {
         omen_collection_tune(collection, &state.tuning);
         /* Else nothing would close the epoch, and who waits to see the record would wait for the

@@ -70,12 +70,20 @@ struct omen_admit {
     struct omen_slots dead;
     struct omen_slots swept;
     struct omen_slots free; /* descending: the lowest is taken first */
-    uint32_t slot_count;    /* ever used */
+    /* Slots whose points died since the last boundary, and before it: of these no reader is left
+     * when the next one comes, and their originals are erased. Heads that carry others are among
+     * them. */
+    struct omen_slots unerased, erasable;
+    uint32_t slot_count; /* ever used */
     uint64_t point_count;
     uint32_t pivots; /* in the graph, dead ones included, and those that live */
     uint32_t living_pivots;
     uint32_t quiet_boundaries; /* since the last sweep */
     uint32_t clock_s;          /* of the last EXPIRE record */
+    bool sweep_asked;          /* by a SETTINGS record: the next CHECKPOINT sweeps all dead */
+    /* By that clock, 0: none; when the first point died of those that no checkpoint file has left
+     * out yet, and of those that only one has. */
+    uint32_t death_s, older_death_s;
     uint32_t algorithm;
     uint32_t checkpoint_bytes;
     float phi_squared;

@@ -34,6 +34,12 @@ static void place_point(omen_collection *c, omen_chunk *chunk, uint32_t row, uin
 static omen_code flush(omen_collection *c, const omen_chunk *chunk, struct run *run,
                        omen_error *err);
 
+static uint64_t original_hash(const omen_chunk *chunk, uint32_t row)
+{
+    return XXH3_64bits(chunk->vectors + (size_t)row * chunk->dim,
+                       chunk->dim * sizeof *chunk->vectors);
+}
+
 static uint32_t code_hash(const uint8_t *code, size_t stride)
 {
     return (uint32_t)XXH3_64bits(code, stride);
@@ -101,6 +107,7 @@ omen_code omen_admit_reserve_deaths(struct omen_admit *admit, uint32_t deaths, o
     omen_code code =
         omen_slots_reserve(&admit->dead, 2 * deaths, err); /* a duplicate and its head */
 
+    if (code == OMEN_OK) code = omen_slots_reserve(&admit->unerased, deaths, err);
     if (code == OMEN_OK) code = omen_slots_reserve(&admit->open->retired, deaths, err);
     if (code == OMEN_OK) code = omen_slots_reserve(&admit->open->leavers, deaths, err);
     return code;
@@ -198,7 +205,9 @@ static omen_code flush(omen_collection *c, const omen_chunk *chunk, struct run *
                                 chunk->vectors + (size_t)run->row * chunk->dim, err);
 }
 
-/* A point of the open epoch is not looked at: its original may still be on its way. */
+/* Originals are compared by their hash, since the log alone must decide: in a replay from a
+ * checkpoint the row of a slot may have been erased or used again already. A point of the open
+ * epoch counts as changed. */
 static bool is_unchanged(omen_collection *c, const omen_chunk *chunk, uint32_t row, uint32_t slot)
 {
     struct omen_code_meta meta = chunk->metas[row];
@@ -207,8 +216,7 @@ static bool is_unchanged(omen_collection *c, const omen_chunk *chunk, uint32_t r
            memcmp(omen_graph_meta(&c->graph, slot), &meta, sizeof meta) == 0 &&
            memcmp(omen_graph_code(&c->graph, slot), chunk->codes + row * chunk->stride,
                   chunk->stride) == 0 &&
-           memcmp(omen_original(&c->originals, slot), chunk->vectors + (size_t)row * chunk->dim,
-                  chunk->dim * sizeof *chunk->vectors) == 0;
+           *omen_graph_original_hash(&c->graph, slot) == original_hash(chunk, row);
 }
 
 static void set_expiry(omen_collection *c, const omen_chunk *chunk, uint32_t row, uint32_t slot)
@@ -243,6 +251,7 @@ static void place_point(omen_collection *c, omen_chunk *chunk, uint32_t row, uin
     }
     *omen_graph_flags(graph, slot) = flags;
     *omen_graph_inverse_length(graph, slot) = chunk->inverse_lengths[row];
+    *omen_graph_original_hash(graph, slot) = original_hash(chunk, row);
     omen_graph_set_born(graph, slot, admit->epoch_number);
     set_expiry(c, chunk, row, slot);
     omen_row_set_count(omen_graph_row(graph, slot), 0);
@@ -271,6 +280,8 @@ void omen_admit_kill(omen_collection *collection, uint32_t slot)
     uint32_t head = (flags & OMEN_SLOT_LINKED) != 0 ? slot : *omen_graph_home(graph, slot);
 
     omen_graph_set_died(graph, slot, admit->epoch_number);
+    omen_slots_add(&admit->unerased, slot);
+    if (admit->death_s == 0) admit->death_s = admit->clock_s > 0 ? admit->clock_s : 1;
     admit->point_count--;
     if (--*omen_graph_copies(graph, head) > 0) {
         if (slot == head) return; /* it goes on carrying the others */

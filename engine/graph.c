@@ -1,6 +1,9 @@
 /* graph.c - see graph.h: the segments. */
 #include "engine/graph.h"
 
+#include <stddef.h>
+#include <string.h>
+
 #include "engine/memory.h"
 
 #define SEGMENTS_MAX (OMEN_SLOTS_MAX / OMEN_SEGMENT_SLOTS)
@@ -8,23 +11,25 @@
 /* A collection of this many full segments is no small one: its later segments start huge. */
 #define SMALL_SEGMENTS 2u
 
-/* Bytes of one slot in each array, in the order in which a segment lays them out: the hot ones
- * first, each a multiple of 64 bytes long because 16,384 slots are. */
+/* Each array with its number in checkpoints, its bytes of one slot, and its writer; in the order in
+ * which a segment lays them out: the hot ones first, each a multiple of 64 bytes long because
+ * 16,384 slots are. */
 #define SLOT_ARRAYS(X)                                                                             \
-    X(codes, graph->stride)                                                                        \
-    X(rows, sizeof(struct omen_row))                                                               \
-    X(metas, sizeof(struct omen_code_meta))                                                        \
-    X(visibility, sizeof(uint64_t))                                                                \
-    X(chain, sizeof(uint32_t))                                                                     \
-    X(ids, sizeof(uint64_t))                                                                       \
-    X(flags, sizeof(uint8_t))                                                                      \
-    X(states, sizeof(uint8_t))                                                                     \
-    X(inverse_lengths, sizeof(float))                                                              \
-    X(expires, sizeof(uint32_t))                                                                   \
-    X(copies, sizeof(uint32_t))                                                                    \
-    X(homes, sizeof(uint32_t))                                                                     \
-    X(home_distances, sizeof(float))                                                               \
-    X(distances, sizeof(struct omen_row_distances))
+    X(codes, 1, graph->stride, OMEN_ARRAY_FIXED)                                                   \
+    X(rows, 2, sizeof(struct omen_row), OMEN_ARRAY_GRAPH)                                          \
+    X(metas, 3, sizeof(struct omen_code_meta), OMEN_ARRAY_FIXED)                                   \
+    X(visibility, 4, sizeof(uint64_t), OMEN_ARRAY_ADMIT)                                           \
+    X(chain, 5, sizeof(uint32_t), OMEN_ARRAY_GRAPH)                                                \
+    X(ids, 6, sizeof(uint64_t), OMEN_ARRAY_FIXED)                                                  \
+    X(flags, 7, sizeof(uint8_t), OMEN_ARRAY_ADMIT)                                                 \
+    X(states, 8, sizeof(uint8_t), OMEN_ARRAY_GRAPH)                                                \
+    X(inverse_lengths, 9, sizeof(float), OMEN_ARRAY_FIXED)                                         \
+    X(expires, 10, sizeof(uint32_t), OMEN_ARRAY_ADMIT)                                             \
+    X(copies, 11, sizeof(uint32_t), OMEN_ARRAY_ADMIT)                                              \
+    X(homes, 12, sizeof(uint32_t), OMEN_ARRAY_GRAPH)                                               \
+    X(home_distances, 13, sizeof(float), OMEN_ARRAY_GRAPH)                                         \
+    X(distances, 14, sizeof(struct omen_row_distances), OMEN_ARRAY_GRAPH)                          \
+    X(original_hashes, 15, sizeof(uint64_t), OMEN_ARRAY_FIXED)
 
 static size_t slot_bytes(const struct omen_graph *graph);
 static omen_code segment_map(struct omen_graph *graph, struct omen_segment *out, omen_error *err);
@@ -69,6 +74,20 @@ omen_code omen_graph_reserve(struct omen_graph *graph, uint32_t end, omen_error 
     return OMEN_OK;
 }
 
+uint32_t omen_graph_arrays(const struct omen_graph *graph, struct omen_array out[OMEN_ARRAYS_MAX])
+{
+    const struct omen_array arrays[] = {
+#define X(array, number, size, writer)                                                             \
+    {#array, number, writer, size, offsetof(struct omen_segment, array)},
+        SLOT_ARRAYS(X)
+#undef X
+    };
+
+    _Static_assert(sizeof arrays / sizeof *arrays <= OMEN_ARRAYS_MAX, "room for all arrays");
+    memcpy(out, arrays, sizeof arrays);
+    return sizeof arrays / sizeof *arrays;
+}
+
 uint64_t omen_graph_bytes(const struct omen_graph *graph, uint32_t slots)
 {
     return (uint64_t)slots * slot_bytes(graph);
@@ -78,7 +97,7 @@ static size_t slot_bytes(const struct omen_graph *graph)
 {
     size_t bytes = 0;
 
-#define X(array, size) bytes += (size);
+#define X(array, number, size, writer) bytes += (size);
     SLOT_ARRAYS(X)
 #undef X
     return bytes;
@@ -92,7 +111,7 @@ static omen_code segment_map(struct omen_graph *graph, struct omen_segment *out,
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a segment of %zu bytes",
                          graph->segment_bytes);
     out->pages = at;
-#define X(array, size)                                                                             \
+#define X(array, number, size, writer)                                                             \
     out->array = (void *)at;                                                                       \
     at += (size)*OMEN_SEGMENT_SLOTS;
     SLOT_ARRAYS(X)

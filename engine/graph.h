@@ -46,6 +46,7 @@ struct omen_row {
 #define OMEN_SLOT_KEYED     4u /* its id is a key (id.h) */
 #define OMEN_SLOT_PIVOT     8u
 #define OMEN_SLOT_IN_GRAPH  16u /* was handed to the applier to be linked */
+#define OMEN_SLOT_NAMELESS  32u /* dead, and from a checkpoint, which leaves out its id */
 
 enum omen_node_state {
     OMEN_NODE_NONE, /* not in the graph */
@@ -65,9 +66,10 @@ struct omen_segment {
     /* Written by ADMIT before the slot can be reached, then fixed. */
     uint8_t *codes; /* stride bytes each */
     struct omen_code_meta *metas;
-    uint64_t *ids;          /* a number or a key's address (id.h) */
-    float *inverse_lengths; /* cosine: 1 / |x|; else 1 */
-    uint8_t *flags;         /* OMEN_SLOT_... */
+    uint64_t *ids;             /* a number or a key's address (id.h) */
+    float *inverse_lengths;    /* cosine: 1 / |x|; else 1 */
+    uint64_t *original_hashes; /* of the bytes of dim floats, as they came */
+    uint8_t *flags;            /* OMEN_SLOT_... */
 
     /* Written by ADMIT, read by anyone. */
     _Atomic uint64_t *visibility; /* born << 32 | died */
@@ -92,6 +94,23 @@ struct omen_segment {
     bool huge;
 };
 
+/* Who writes an array and when, and so how a checkpoint comes by it (capture.h). */
+enum omen_array_writer {
+    OMEN_ARRAY_FIXED, /* ADMIT, before the slot can be reached; fixed until it is used again */
+    OMEN_ARRAY_ADMIT, /* ADMIT, at any time */
+    OMEN_ARRAY_GRAPH  /* the applier and its crew, once ADMIT has placed the slot */
+};
+
+/* One of a segment's arrays. */
+struct omen_array {
+    const char *name;
+    uint32_t number; /* in checkpoints, for ever: the number of one that is no more stays unused */
+    enum omen_array_writer writer;
+    size_t slot_bytes;
+    size_t pointer_at; /* in struct omen_segment */
+};
+#define OMEN_ARRAYS_MAX 32u
+
 struct omen_graph {
     size_t stride;
     size_t segment_bytes;
@@ -105,6 +124,9 @@ void omen_graph_deinit(struct omen_graph *graph);
 /* Makes sure that slots below `end` have memory. ADMIT's thread. Fails: OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_graph_reserve(struct omen_graph *graph, uint32_t end, omen_error *err);
 
+/* Describes all arrays; returns how many there are. */
+uint32_t omen_graph_arrays(const struct omen_graph *graph, struct omen_array out[OMEN_ARRAYS_MAX]);
+
 /* Bytes of memory that `slots` slots take. */
 uint64_t omen_graph_bytes(const struct omen_graph *graph, uint32_t slots);
 
@@ -116,6 +138,14 @@ static inline const struct omen_segment *omen_graph_segment(const struct omen_gr
 static inline uint32_t omen_graph_offset(uint32_t slot)
 {
     return slot % OMEN_SEGMENT_SLOTS;
+}
+static inline void *omen_segment_array(const struct omen_segment *segment,
+                                       const struct omen_array *array)
+{
+    void *at;
+
+    __builtin_memcpy(&at, (const char *)segment + array->pointer_at, sizeof at);
+    return at;
 }
 static inline uint8_t *omen_graph_code(const struct omen_graph *graph, uint32_t slot)
 {
@@ -155,6 +185,10 @@ static inline float *omen_graph_inverse_length(const struct omen_graph *graph, u
     return omen_graph_segment(graph, slot)->inverse_lengths + omen_graph_offset(slot);
 }
 
+static inline uint64_t *omen_graph_original_hash(const struct omen_graph *graph, uint32_t slot)
+{
+    return omen_graph_segment(graph, slot)->original_hashes + omen_graph_offset(slot);
+}
 static inline uint8_t *omen_graph_flags(const struct omen_graph *graph, uint32_t slot)
 {
     return omen_graph_segment(graph, slot)->flags + omen_graph_offset(slot);

@@ -2,7 +2,11 @@
  *
  * Which slots are swept when depends on counts that ADMIT has, so on the log alone; the applier
  * then does the sweeping (sweep.c), which goes over all rows. It is worth that once the dead are a
- * sixteenth of the living, or have waited for eight boundaries.
+ * sixteenth of the living, or have waited for eight boundaries, or a SETTINGS record has asked for
+ * it (before a checkpoint is written to a file, so that nothing of the dead is in it).
+ *
+ * The originals of points that died before the last boundary are erased here, whether or not their
+ * slots are swept.
  */
 #include "engine/admit.h"
 #include "engine/collection.h"
@@ -12,6 +16,7 @@
 #define SWEEP_SHARE      16u
 #define QUIET_BOUNDARIES 8u
 
+static omen_code erase_originals(omen_collection *c, omen_error *err);
 static omen_code free_swept(omen_collection *c, omen_error *err);
 static bool sweep_is_due(struct omen_admit *admit);
 static uint32_t find_pivot_to_keep(const omen_collection *c);
@@ -25,6 +30,7 @@ omen_code omen_admit_recycle(omen_collection *collection, omen_error *err)
     omen_code code = omen_slots_reserve(&admit->swept, dead, err);
 
     if (code == OMEN_OK) code = omen_slots_reserve(&admit->open->swept, dead, err);
+    if (code == OMEN_OK) code = erase_originals(collection, err);
     if (code == OMEN_OK) code = free_swept(collection, err);
     if (code != OMEN_OK || !sweep_is_due(admit)) return code;
     if (admit->living_pivots == 0) keep = find_pivot_to_keep(collection);
@@ -42,7 +48,23 @@ omen_code omen_admit_recycle(omen_collection *collection, omen_error *err)
     return OMEN_OK;
 }
 
-/* Swept at the last boundary, and no reader from before it is left. */
+/* No reader from before the last boundary is left. */
+static omen_code erase_originals(omen_collection *c, omen_error *err)
+{
+    struct omen_admit *admit = &c->admit;
+    const struct omen_slots erased = admit->erasable;
+    omen_code code = OMEN_OK;
+
+    omen_slots_sort(&admit->erasable);
+    code = omen_originals_erase(&c->originals, &admit->erasable, err);
+    if (code != OMEN_OK) return code;
+    admit->erasable = admit->unerased;
+    admit->unerased = erased;
+    admit->unerased.count = 0;
+    return OMEN_OK;
+}
+
+/* Swept at the last boundary. */
 static omen_code free_swept(omen_collection *c, omen_error *err)
 {
     struct omen_admit *admit = &c->admit;
@@ -52,13 +74,12 @@ static omen_code free_swept(omen_collection *c, omen_error *err)
     omen_slot_table_recycle(&admit->ids);
     omen_slot_table_recycle(&admit->codes);
     omen_slots_sort(&admit->swept);
-    code = omen_originals_erase(&c->originals, &admit->swept, err);
-    if (code != OMEN_OK) return code;
     for (uint32_t i = 0; i < admit->swept.count; i++) {
         uint32_t slot = admit->swept.slots[i];
         struct omen_id id = omen_graph_id_of(&c->graph, slot);
 
-        omen_slot_table_remove(&admit->ids, omen_id_hash(&id), slot);
+        if ((*omen_graph_flags(&c->graph, slot) & OMEN_SLOT_NAMELESS) == 0)
+            omen_slot_table_remove(&admit->ids, omen_id_hash(&id), slot);
         if (id.key_bytes > 0) omen_free((void *)(uintptr_t)*omen_graph_id(&c->graph, slot));
         *omen_graph_id(&c->graph, slot) = 0;
         *omen_graph_flags(&c->graph, slot) = 0;
@@ -74,8 +95,11 @@ static omen_code free_swept(omen_collection *c, omen_error *err)
 
 static bool sweep_is_due(struct omen_admit *admit)
 {
+    const bool asked = admit->sweep_asked;
+
+    admit->sweep_asked = false;
     if (admit->dead.count == 0) return false;
-    if ((uint64_t)admit->dead.count * SWEEP_SHARE < admit->point_count &&
+    if (!asked && (uint64_t)admit->dead.count * SWEEP_SHARE < admit->point_count &&
         ++admit->quiet_boundaries < QUIET_BOUNDARIES)
         return false;
     admit->quiet_boundaries = 0;

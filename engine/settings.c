@@ -206,6 +206,12 @@ static omen_code change_one(uint32_t setting, uint32_t value, struct omen_settin
         state->checkpoint_bytes = value;
         return OMEN_OK;
     }
+    if (setting == OMEN_SETTING_SWEEP) {
+        if (value != 1)
+            return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record asks for %u sweeps", value);
+        state->sweep = true;
+        return OMEN_OK;
+    }
     if (setting == OMEN_SETTING_TARGET_RECALL) {
         if (value < OMEN_TARGET_RECALL_MIN || value > OMEN_TARGET_RECALL_MAX)
             return omen_fail(err, OMEN_DATA_LOSS, "a SETTINGS record has a target recall of %u",

@@ -30,6 +30,7 @@
 enum omen_setting {
     OMEN_SETTING_ALGORITHM = 1,
     OMEN_SETTING_CHECKPOINT_BYTES = 2,
+    OMEN_SETTING_SWEEP = 3, /* 1: the next CHECKPOINT sweeps all dead, however few they are */
     OMEN_SETTING_TARGET_RECALL = 4, /* absent from the first record: 970,000 */
     /* The fields of a calibration, in their order; a record has all of them or none. */
     OMEN_SETTING_CALIBRATION = 16
@@ -62,6 +63,7 @@ struct omen_settings_state {
     uint32_t algorithm;
     uint32_t checkpoint_bytes;
     struct omen_tuning tuning;
+    bool sweep; /* a sweep is asked for */
 };
 /* Applies a later record's payload. *tuned: did it change the tuning? Fails: OMEN_DATA_LOSS,
  * OMEN_UNIMPLEMENTED (a newer version's); *state is then of no use. */

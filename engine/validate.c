@@ -191,7 +191,8 @@ static omen_code check_slot(struct check *k, uint32_t slot, struct omen_validati
     if (is_alive(k, slot) != (k->lives[slot] == IN_USE) && !(carries && k->lives[slot] == IN_USE))
         return BROKEN(k, "slot %u is not visible, and in no list of dead ones, or the opposite",
                       slot);
-    code = check_code(k, slot);
+    /* A checkpoint leaves the codes of swept slots out. */
+    if (k->lives[slot] != SWEPT || (flags & OMEN_SLOT_NAMELESS) == 0) code = check_code(k, slot);
     if (code != OMEN_OK || !is_alive(k, slot)) return code;
     if (omen_graph_born(graph, slot) >= k->c->admit.epoch_number)
         return BROKEN(k, "slot %u is not visible: it is born in epoch %u", slot,
@@ -405,14 +406,18 @@ static omen_code check_counts(struct check *k, const struct omen_validation *out
 {
     const struct omen_admit *admit = &k->c->admit;
     uint64_t counted = atomic_load_explicit(&k->c->published.points, memory_order_acquire);
+    uint32_t nameless = 0;
+
+    for (uint32_t slot = 0; slot < k->slots; slot++)
+        nameless += (*omen_graph_flags(&k->c->graph, slot) & OMEN_SLOT_NAMELESS) != 0;
 
     if (out->points != counted || counted != admit->point_count)
         return BROKEN(k, "%llu points are visible, %llu counted, %llu admitted",
                       (unsigned long long)out->points, (unsigned long long)counted,
                       (unsigned long long)admit->point_count);
-    if (admit->ids.count != k->slots - admit->free.count)
+    if (admit->ids.count != k->slots - admit->free.count - nameless)
         return BROKEN(k, "the id table has %zu entries for %u slots", admit->ids.count,
-                      k->slots - admit->free.count);
+                      k->slots - admit->free.count - nameless);
     if (admit->codes.count != k->nodes)
         return BROKEN(k, "the code table has %zu entries for %llu nodes", admit->codes.count,
                       (unsigned long long)k->nodes);
