@@ -4,11 +4,13 @@
 
 #include <string.h>
 
+#include "engine/capture.h"
 #include "engine/collection.h"
 #include "engine/memory.h"
 #include "engine/settings.h"
 #include "engine/stream.h"
 
+static void epoch_begin(const struct omen_admit *admit, struct omen_epoch *epoch);
 static omen_code epoch_new(struct omen_admit *admit, struct omen_epoch **out, omen_error *err);
 static omen_code epoch_receipt(struct omen_epoch *epoch, omen_stream *stream, uint64_t seq,
                                uint64_t bytes, omen_error *err);
@@ -240,6 +242,7 @@ void omen_epoch_destroy(struct omen_epoch *epoch)
     omen_slots_deinit(&epoch->retired);
     omen_slots_deinit(&epoch->leavers);
     omen_slots_deinit(&epoch->swept);
+    omen_capture_destroy(epoch->capture);
     omen_free(epoch->receipts);
     omen_free(epoch);
 }
@@ -267,12 +270,22 @@ static omen_code epoch_new(struct omen_admit *admit, struct omen_epoch **out, om
     struct omen_epoch *epoch = omen_alloc_zeroed(sizeof *epoch);
 
     if (epoch == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an epoch");
+    epoch_begin(admit, epoch);
+    *out = epoch;
+    return OMEN_OK;
+}
+
+static void epoch_begin(const struct omen_admit *admit, struct omen_epoch *epoch)
+{
     epoch->number = admit->epoch_number;
     epoch->algorithm = admit->algorithm;
     epoch->points_before = admit->point_count;
     epoch->position = admit->position;
-    *out = epoch;
-    return OMEN_OK;
+}
+
+void omen_admit_begin_again(struct omen_admit *admit)
+{
+    epoch_begin(admit, admit->open);
 }
 
 /* At start-up there is no stream, but the receipt still says that the epoch is not empty. */

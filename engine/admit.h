@@ -31,6 +31,8 @@ struct omen_receipt {
     uint64_t bytes; /* of the chunk, to be taken from the backlog */
 };
 
+struct omen_capture;
+
 /* A run of records that is applied as one step. ADMIT's until it is complete, then the applier's:
  * it passes under the queues' mutex. */
 struct omen_epoch {
@@ -52,6 +54,8 @@ struct omen_epoch {
     struct omen_slots leavers; /* duplicates of earlier epochs that died; their nodes live on */
     bool boundary;             /* a CHECKPOINT: */
     struct omen_slots swept;   /* slots that nothing may refer to afterwards, ascending */
+    /* Of a boundary of which a file is wanted; whoever takes it over sets it to NULL. */
+    struct omen_capture *capture;
 
     struct omen_receipt *receipts;
     uint32_t receipt_count, receipt_capacity;
@@ -81,9 +85,8 @@ struct omen_admit {
     uint32_t quiet_boundaries; /* since the last sweep */
     uint32_t clock_s;          /* of the last EXPIRE record */
     bool sweep_asked;          /* by a SETTINGS record: the next CHECKPOINT sweeps all dead */
-    /* By that clock, 0: none; when the first point died of those that no checkpoint file has left
-     * out yet, and of those that only one has. */
-    uint32_t death_s, older_death_s;
+    uint32_t death_s;          /* by that clock: when the first point died since the last file of
+                                  a checkpoint; 0: none did */
     uint32_t algorithm;
     uint32_t checkpoint_bytes;
     float phi_squared;
@@ -97,6 +100,9 @@ struct omen_admit {
 OMEN_CHECKED omen_code omen_admit_init(struct omen_admit *admit, uint32_t algorithm,
                                        const struct omen_collection_settings *settings,
                                        omen_error *err);
+/* The open epoch, which is empty, begins where the struct now says: after a checkpoint was read
+ * into it. */
+void omen_admit_begin_again(struct omen_admit *admit);
 /* The collection's graph must still be there: it says which ids are keys. */
 void omen_admit_deinit(omen_collection *collection);
 
@@ -135,6 +141,8 @@ OMEN_CHECKED omen_code omen_admit_checkpoint(omen_collection *collection, uint64
 /* The living slot of an id; the head of the living node of a code. OMEN_SLOT_NONE: there is none.
  */
 uint32_t omen_admit_find_id(const omen_collection *collection, const struct omen_id *id);
+/* By which the code of a slot is entered in the table of codes. */
+uint32_t omen_admit_code_hash(const omen_collection *collection, uint32_t slot);
 uint32_t omen_admit_find_code(const omen_collection *collection, const uint8_t *code, float scale);
 
 /* admit_write.c: applies a chunk's points and deletes; its stateful item errors are added to it. */

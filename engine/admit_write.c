@@ -45,6 +45,11 @@ static uint32_t code_hash(const uint8_t *code, size_t stride)
     return (uint32_t)XXH3_64bits(code, stride);
 }
 
+uint32_t omen_admit_code_hash(const omen_collection *collection, uint32_t slot)
+{
+    return code_hash(omen_graph_code(&collection->graph, slot), collection->graph.stride);
+}
+
 omen_code omen_admit_write(omen_collection *collection, omen_chunk *chunk, omen_error *err)
 {
     struct omen_admit *admit = &collection->admit;

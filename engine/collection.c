@@ -6,9 +6,12 @@
  */
 #include "engine/collection.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "engine/checkpoint.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
@@ -24,9 +27,12 @@ struct replay {
     omen_collection *collection;
     uint64_t told;             /* position at the last progress event */
     uint64_t checkpoint_bytes; /* of the records since the last CHECKPOINT */
+    uint64_t from, last;       /* positions */
 };
 
 static omen_code replay_record(void *user, const struct omen_record *record, omen_error *err);
+static omen_code restore(omen_collection *c, const struct omen_log_report *log, omen_error *err);
+static omen_code replay_log(omen_collection *c, const struct omen_log_report *log, omen_error *err);
 static omen_code replay_first(omen_collection *c, const struct omen_record *record,
                               omen_error *err);
 static omen_code replay_one(omen_collection *c, const struct omen_record *record,
@@ -66,7 +72,6 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
 {
     omen_collection *c = omen_alloc_zeroed(sizeof *c);
     struct omen_log_report report;
-    struct replay replay = {.collection = c};
     omen_code code = OMEN_OK;
 
     *out = NULL;
@@ -87,9 +92,8 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
                          "%s/%s: %llu bytes of an unfinished write were cut off after record %llu",
                          base_name(dir), report.torn_file, (unsigned long long)report.torn_bytes,
                          (unsigned long long)report.last_position);
-    if (code == OMEN_OK) code = omen_log_read(c->log, 1, replay_record, &replay, err);
-    if (code == OMEN_OK && c->settings.dim == 0)
-        code = omen_fail(err, OMEN_DATA_LOSS, "the log has no SETTINGS record");
+    if (code == OMEN_OK) code = restore(c, &report, err);
+    if (code == OMEN_OK) code = replay_log(c, &report, err);
     if (code == OMEN_OK) code = close_tail(c, err);
     if (code == OMEN_OK) code = switch_algorithm(c, err);
     if (code == OMEN_OK && engine->calibrate_seconds > 0)
@@ -100,7 +104,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
         destroy(c);
         return code;
     }
-    c->admit.checkpoint_log_bytes = omen_log_bytes(c->log) - replay.checkpoint_bytes;
+    atomic_store(&c->checkpoints.death_s, c->admit.death_s);
     atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
     *out = c;
     return OMEN_OK;
@@ -112,6 +116,11 @@ void omen_collection_tune(omen_collection *collection, const struct omen_tuning 
     collection->tuning = *tuning;
     (void)pthread_mutex_unlock(&collection->tuning_mutex);
     if (tuning->calibration.ef[0] != 0) omen_tuned_set(&collection->tuned, &tuning->calibration);
+}
+
+struct omen_storage *omen_collection_storage(const omen_collection *collection)
+{
+    return collection->engine->storage;
 }
 
 void omen_collection_retain(omen_collection *collection)
@@ -155,6 +164,7 @@ void omen_collection_get_info(omen_collection *collection, struct omen_collectio
     out->settings.target_recall = collection->tuning.target;
     out->calibration = collection->tuning.calibration;
     (void)pthread_mutex_unlock(&collection->tuning_mutex);
+    omen_checkpointer_get_info(collection, &out->checkpoint);
 #define OP(field, type) out->kernels[i++] = collection->kernels.field##_name;
     OMEN_KERNEL_OPS(OP)
 #undef OP
@@ -182,6 +192,107 @@ uint64_t omen_collection_graph_hash(omen_collection *collection)
     hash = XXH3_64bits_digest(state);
     (void)XXH3_freeState(state);
     return hash;
+}
+
+/* ---- the checkpoint ------------------------------------------------------------------------ */
+
+/* As it was before anything was read. */
+static void empty(omen_collection *c)
+{
+    if (c->admit.open != NULL) omen_admit_deinit(c);
+    memset(&c->admit, 0, sizeof c->admit);
+    omen_originals_close(&c->originals);
+    if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
+    omen_graph_deinit(&c->graph);
+    memset(&c->graph, 0, sizeof c->graph);
+    c->settings.dim = 0;
+}
+
+/* Could the rest come from the log? */
+static bool log_goes_on(const struct omen_log_report *log, uint64_t position)
+{
+    return position + 1 >= log->first_position && position <= log->last_position;
+}
+
+/* The newest checkpoint that is whole, or an empty collection if the log has everything. Memory or
+ * a newer server's file are no reason to take an older one: that would only hide it. */
+static omen_code restore_from(omen_collection *c, int dir, const struct omen_log_report *log,
+                              omen_error *err)
+{
+    const struct omen_manifest *manifest = &c->checkpoints.manifest;
+    omen_error why = {"", ""};
+
+    for (uint32_t i = 0; i < manifest->count; i++) {
+        const uint64_t position = manifest->positions[i];
+        omen_code code = omen_checkpoint_read(c, dir, position, &why);
+
+        if (code == OMEN_OK && !log_goes_on(log, position))
+            code = omen_fail(&why, OMEN_DATA_LOSS,
+                             "there is a checkpoint of record %" PRIu64
+                             ", and the log has records %" PRIu64 " to %" PRIu64,
+                             position, log->first_position, log->last_position);
+        if (code == OMEN_OK) {
+            c->checkpoints.info.position = position;
+            atomic_store(&c->checkpoints.file_position, position);
+            return OMEN_OK;
+        }
+        empty(c);
+        if (code == OMEN_RESOURCE_EXHAUSTED || code == OMEN_UNIMPLEMENTED)
+            return omen_fail(err, code, "%s", why.message);
+        c->checkpoints.info.damaged++;
+        omen_engine_tell(c->engine, OMEN_EVENT_ERROR, "%s: %s; %s instead", base_name(c->dir),
+                         why.message,
+                         i + 1 < manifest->count ? "the older checkpoint is read"
+                                                 : "the log is read from its beginning");
+    }
+    if (log->first_position == 1) return OMEN_OK;
+    return omen_fail(err, OMEN_DATA_LOSS,
+                     "the log begins at record %" PRIu64
+                     " and there is no checkpoint before it%s%s",
+                     log->first_position, why.message[0] == '\0' ? "" : ": ", why.message);
+}
+
+static omen_code restore(omen_collection *c, const struct omen_log_report *log, omen_error *err)
+{
+    struct omen_storage *storage = omen_collection_storage(c);
+    struct omen_manifest *manifest = &c->checkpoints.manifest;
+    const int dir = storage->ops->open_dir(storage, c->dir);
+    omen_code code;
+
+    if (dir < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", c->dir);
+    code = omen_manifest_load(storage, dir, manifest, err);
+    if (code == OMEN_OK) omen_manifest_clean(storage, dir, manifest);
+    if (code == OMEN_OK) code = restore_from(c, dir, log, err);
+    storage->ops->close(storage, dir);
+    return code;
+}
+
+void omen_collection_tell_loading(const omen_collection *collection, uint64_t done, uint64_t all)
+{
+    omen_engine_tell_loading(collection->engine, 0.5 * (double)done / (double)(all + 1));
+}
+
+/* ---- the log ------------------------------------------------------------------------------- */
+
+static omen_code replay_log(omen_collection *c, const struct omen_log_report *log, omen_error *err)
+{
+    struct replay replay = {.collection = c,
+                            .from = c->admit.position + 1,
+                            .told = c->admit.position,
+                            .last = log->last_position};
+    struct timespec begin, end;
+    omen_code code;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &begin);
+    code = omen_log_read(c->log, replay.from, replay_record, &replay, err);
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    if (code != OMEN_OK) return code;
+    if (c->settings.dim == 0)
+        return omen_fail(err, OMEN_DATA_LOSS, "the log has no SETTINGS record");
+    c->admit.checkpoint_log_bytes = omen_log_bytes(c->log) - replay.checkpoint_bytes;
+    atomic_store(&c->checkpoints.tail_ns, (uint64_t)((end.tv_sec - begin.tv_sec) * 1000000000 +
+                                                     end.tv_nsec - begin.tv_nsec));
+    return OMEN_OK;
 }
 
 static omen_code replay_record(void *user, const struct omen_record *record, omen_error *err)
@@ -213,6 +324,8 @@ static omen_code replay_record(void *user, const struct omen_record *record, ome
         complete.first = epoch->next;
         omen_epoch_destroy(epoch);
     }
+    omen_engine_tell_loading(c->engine, 0.5 + 0.5 * (double)(record->position - replay->from + 1) /
+                                                  (double)(replay->last - replay->from + 1));
     if (code == OMEN_OK && record->position - replay->told >= REPLAY_TELL_RECORDS) {
         replay->told = record->position;
         omen_engine_tell(c->engine, OMEN_EVENT_INFO,
@@ -240,22 +353,30 @@ static omen_code replay_first(omen_collection *c, const struct omen_record *reco
                          OMEN_ALGORITHM_VERSION);
     code =
         omen_settings_read(record->payload, record->length, record->algorithm_version, &made, err);
-    if (code != OMEN_OK) return code;
-    memcpy(c->name, made.name, sizeof c->name);
-    memcpy(c->incarnation, made.incarnation, sizeof c->incarnation);
-    c->settings = made.settings;
-    c->tuning.target = made.settings.target_recall;
+    if (code == OMEN_OK) code = omen_collection_begin(c, &made, record->algorithm_version, 0, err);
+    c->admit.position = record->position;
+    atomic_store_explicit(&c->published.position, record->position, memory_order_release);
+    return code;
+}
+
+omen_code omen_collection_begin(omen_collection *collection, const struct omen_settings_made *made,
+                                uint32_t algorithm, uint32_t keep, omen_error *err)
+{
+    omen_collection *c = collection;
+    omen_code code;
+
+    memcpy(c->name, made->name, sizeof c->name);
+    memcpy(c->incarnation, made->incarnation, sizeof c->incarnation);
+    c->settings = made->settings;
+    c->tuning.target = made->settings.target_recall;
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
     if (code == OMEN_OK)
-        code =
-            omen_originals_open(&c->originals, c->engine->storage, c->dir, c->settings.dim, 0, err);
-    if (code == OMEN_OK)
-        code = omen_admit_init(&c->admit, record->algorithm_version, &c->settings, err);
-    c->admit.position = record->position;
-    atomic_store_explicit(&c->algorithm, record->algorithm_version, memory_order_relaxed);
-    atomic_store_explicit(&c->published.position, record->position, memory_order_release);
+        code = omen_originals_open(&c->originals, c->engine->storage, c->dir, c->settings.dim, keep,
+                                   err);
+    if (code == OMEN_OK) code = omen_admit_init(&c->admit, algorithm, &c->settings, err);
+    atomic_store_explicit(&c->algorithm, algorithm, memory_order_relaxed);
     return code;
 }
 

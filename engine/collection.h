@@ -13,6 +13,7 @@
 
 #include "engine/admit.h"
 #include "engine/cells.h"
+#include "engine/checkpointer.h"
 #include "engine/engine.h"
 #include "engine/grace.h"
 #include "engine/graph.h"
@@ -91,6 +92,8 @@ struct omen_collection {
 
     struct omen_published published;
 
+    struct omen_checkpoints checkpoints; /* checkpointer.h says what is whose */
+
     /* Under the queues' mutex (ingest.c). */
     struct omen_collection *next_to_log; /* in the engine's list of logs with work */
     struct omen_collection *next_to_apply;
@@ -125,6 +128,19 @@ OMEN_CHECKED omen_code omen_collection_make(omen_engine *engine, const char *dir
 
 /* The log says so. ADMIT's thread. */
 void omen_collection_tune(omen_collection *collection, const struct omen_tuning *tuning);
+
+/* Makes the empty parts of a collection whose settings are known; the originals keep the rows of
+ * the first `keep` slots. At start-up. Fails: as omen_engine_open. */
+struct omen_settings_made;
+OMEN_CHECKED omen_code omen_collection_begin(omen_collection *collection,
+                                             const struct omen_settings_made *made,
+                                             uint32_t algorithm, uint32_t keep, omen_error *err);
+
+/* Tells how much of a collection's checkpoint was read. */
+void omen_collection_tell_loading(const omen_collection *collection, uint64_t done, uint64_t all);
+
+/* Where its log and its checkpoints are. */
+struct omen_storage *omen_collection_storage(const omen_collection *collection);
 
 /* A counted reference more. */
 void omen_collection_retain(omen_collection *collection);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/calibrator.h"
+#include "engine/checkpointer.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
@@ -19,6 +20,7 @@
 
 static omen_code check_options(const struct omen_engine_options *options, omen_engine *engine,
                                omen_error *err);
+static omen_code count_one(void *user, char *path, omen_error *err);
 static omen_code load_one(void *user, char *path, omen_error *err);
 static omen_code register_collection(omen_engine *engine, omen_collection *c, omen_error *err);
 static uint32_t find_place(const omen_engine *engine, const char *name, bool *there);
@@ -56,10 +58,15 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
     if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
     if (code == OMEN_OK)
+        code = omen_directory_visit(engine->storage, engine->dir, engine->data_dir, count_one,
+                                    engine, err);
+    if (code == OMEN_OK)
         code = omen_directory_visit(engine->storage, engine->dir, engine->data_dir, load_one,
                                     engine, err);
     if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
+    if (code == OMEN_OK) code = omen_checkpointer_create(engine, &engine->checkpointer, err);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
+    if (code == OMEN_OK) code = omen_checkpointer_start(engine->checkpointer, err);
     if (code == OMEN_OK && engine->calibrate_seconds > 0)
         code = omen_calibrator_start(engine, &engine->calibrator, err);
     if (code != OMEN_OK) {
@@ -74,7 +81,9 @@ void omen_engine_close(omen_engine *engine)
 {
     if (engine == NULL) return;
     omen_calibrator_stop(engine->calibrator); /* first: it writes to logs */
-    omen_ingest_stop(engine->ingest);         /* then this: the applier looks at the pool */
+    omen_checkpointer_stop(engine->checkpointer);
+    omen_ingest_stop(engine->ingest); /* then this: the applier looks at the pool */
+    omen_checkpointer_destroy(engine->checkpointer);
     omen_search_pool_stop(engine->pool);
     for (uint32_t i = 0; i < engine->collection_count; i++)
         omen_collection_release(engine->collections[i]);
@@ -221,6 +230,11 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
     engine->storage = options->storage == NULL ? omen_storage_files() : options->storage;
     engine->event = options->event;
     engine->event_user = options->event_user;
+    engine->loading = options->loading;
+    engine->replay_ns_max = options->replay_ms_max == OMEN_REPLAY_MS_OFF ? 0
+                            : options->replay_ms_max == 0
+                                ? (uint64_t)OMEN_REPLAY_MS_DEFAULT * 1000000
+                                : (uint64_t)options->replay_ms_max * 1000000;
     if (length == 0 || length > 3800)
         return omen_fail(err, OMEN_INVALID_ARGUMENT, "data_dir has %zu bytes; it has 1 to 3800",
                          length);
@@ -263,6 +277,23 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
     return OMEN_OK;
 }
 
+void omen_engine_tell_loading(omen_engine *engine, double share)
+{
+    if (engine->loading == NULL || engine->to_load == 0) return;
+    engine->loading(engine->event_user,
+                    (uint32_t)(1000.0 * (engine->loaded + share) / engine->to_load));
+}
+
+static omen_code count_one(void *user, char *path, omen_error *err)
+{
+    omen_engine *engine = user;
+
+    (void)err;
+    engine->to_load++;
+    omen_free(path);
+    return OMEN_OK;
+}
+
 static omen_code load_one(void *user, char *path, omen_error *err)
 {
     omen_engine *engine = user;
@@ -270,6 +301,7 @@ static omen_code load_one(void *user, char *path, omen_error *err)
     omen_code code = omen_collection_load(engine, path, &c, err);
 
     if (code != OMEN_OK) return code;
+    engine->loaded++;
     omen_engine_tell(engine, OMEN_EVENT_INFO,
                      "collection '%s': %llu points, %llu records, kernels %s", c->name,
                      (unsigned long long)c->admit.point_count,

@@ -70,17 +70,25 @@ struct omen_engine_options {
     void *event_user;
     struct omen_storage *storage; /* for tests (storage_memory.h); NULL: the file system. Borrowed
                                      until close */
+    /* A checkpoint is written to a file when replaying the log behind the last one would take so
+     * long; 0: OMEN_REPLAY_MS_DEFAULT. OMEN_REPLAY_MS_OFF: only when a call asks for it. */
+    uint32_t replay_ms_max;
+    /* While collections are loaded: how much of it is done, 0 to 1000 thousandths. The opening
+     * thread; NULL: nobody wants to know. */
+    void (*loading)(void *user, uint32_t thousandths);
 };
 
-/* Opens the data directory and replays every collection's log: blocks for as long as that takes
- * (log bytes / build rate); progress comes as events.
+/* Opens the data directory; reads every collection's newest checkpoint, and replays the log behind
+ * it: blocks for as long as that takes. A checkpoint that is damaged is told as an event, and the
+ * one before it taken.
  *
  * Owns:    *out is yours; release it with omen_engine_close().
  * Borrows: options until the call returns (event_user: until omen_engine_close returns).
  * Threads: any.
  * Fails:   OMEN_INVALID_ARGUMENT   an option is out of range; err names it
  *          OMEN_FAILED_PRECONDITION  another process has the directory
- *          OMEN_DATA_LOSS          a log is damaged before its end; err names file and offset
+ *          OMEN_DATA_LOSS          a log is damaged before its end, or no checkpoint is whole and
+ *                                  the log was trimmed; err names file and offset
  *          OMEN_UNIMPLEMENTED      a log was written by a newer version
  *          OMEN_UNAVAILABLE        the file system refused; err says what
  *          OMEN_RESOURCE_EXHAUSTED  memory
@@ -92,6 +100,11 @@ OMEN_CHECKED omen_code omen_engine_open(const struct omen_engine_options *option
 /* Applies and syncs what was admitted, stops the threads, frees. NULL is allowed. Streams and
  * searches must have been closed and finished before. */
 void omen_engine_close(omen_engine *engine);
+
+/* Writes a checkpoint of every collection that has changed since its last one; blocks until they
+ * are there. Before a close it makes the next start short. Any thread but the engine's own.
+ * Fails: as omen_collection_checkpoint(), with the first failure; the others were tried. */
+OMEN_CHECKED omen_code omen_engine_checkpoint(omen_engine *engine, omen_error *err);
 
 /* ---- collections -------------------------------------------------------------------------- */
 
@@ -136,6 +149,18 @@ struct omen_calibration {
 #define OMEN_INCARNATION_BYTES 16u
 #define OMEN_KERNEL_NAMES_MAX  16u
 
+/* The newest file of a checkpoint. Times are of the one that this process wrote last. */
+struct omen_checkpoint_info {
+    uint64_t position;  /* of its CHECKPOINT record; 0: there is none */
+    uint64_t created_s; /* Unix time; 0: not by this process */
+    uint64_t bytes;
+    uint64_t admit_us; /* for so long writes stood still, */
+    uint64_t graph_us; /* and for so long epochs did; searches never do */
+    uint64_t write_us; /* of the thread that writes files */
+    uint64_t failures; /* files that came to nothing since the start */
+    uint64_t damaged;  /* files that could not be read at the start */
+};
+
 struct omen_collection_info {
     char name[OMEN_NAME_BYTES_MAX + 1];
     uint8_t incarnation[OMEN_INCARNATION_BYTES];
@@ -152,6 +177,7 @@ struct omen_collection_info {
                               the threads' workspace, which the engine has once */
     uint64_t log_bytes;
     struct omen_calibration calibration;
+    struct omen_checkpoint_info checkpoint;
     const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
 };
 
@@ -199,6 +225,13 @@ OMEN_CHECKED omen_code omen_collection_set_target_recall(omen_collection *collec
  * (OMEN_SMALL_COLLECTION) stays as it is. Any thread that may block, but the engine's own.
  * Fails: as omen_collection_set_target_recall(). */
 OMEN_CHECKED omen_code omen_collection_calibrate(omen_collection *collection, omen_error *err);
+
+/* Writes a checkpoint with everything that was durable when it was called, and blocks until its
+ * file is there and the log is trimmed. Any thread but the engine's own. Fails: OMEN_UNAVAILABLE
+ * (the file system refused, or the collection takes no writes), OMEN_RESOURCE_EXHAUSTED,
+ * OMEN_NOT_FOUND (it was deleted), OMEN_CANCELLED (the engine is being closed); collection and
+ * older files are as they were. */
+OMEN_CHECKED omen_code omen_collection_checkpoint(omen_collection *collection, omen_error *err);
 
 /* A 64-bit hash of the rows' bytes in slot order, of everything published; equal for every number
  * of threads and shards and on every replica at the same epoch. Waits until the applier stands

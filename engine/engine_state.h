@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 
 struct omen_calibrator;
+struct omen_checkpointer;
 struct omen_ingest;
 struct omen_search_pool;
 struct omen_step;
@@ -30,6 +31,10 @@ struct omen_engine {
     struct omen_step *step; /* who has the crew has it */
     omen_crew *crew;        /* at start-up the opening thread's, then the applier's */
     struct omen_ingest *ingest;
+    struct omen_checkpointer *checkpointer; /* NULL while collections are loaded */
+    uint64_t replay_ns_max;                 /* 0: off */
+    void (*loading)(void *user, uint32_t thousandths);
+    uint32_t loaded, to_load; /* collections; at start-up */
     struct omen_search_pool *pool;
     struct omen_calibrator *calibrator; /* NULL: calibrations are made when asked for */
 
@@ -42,5 +47,8 @@ struct omen_engine {
 OMEN_PRINTF(3, 4)
 void omen_engine_tell(const omen_engine *engine, enum omen_event_level level, const char *format,
                       ...);
+
+/* At start-up: this share of the collection in work is loaded. */
+void omen_engine_tell_loading(omen_engine *engine, double share);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "engine/capture.h"
 #include "engine/memory.h"
 
 /* The first round; each later one ends at twice the points before it, at most. */
@@ -104,6 +105,7 @@ omen_code omen_epoch_apply(struct omen_step *step, omen_collection *collection,
     }
     if (code == OMEN_OK) join_chains(step);
     if (code == OMEN_OK && epoch->boundary) code = omen_step_sweep(step, err);
+    if (code == OMEN_OK && epoch->capture != NULL) omen_capture_graph(step, epoch->capture);
     if (code == OMEN_OK) publish(step);
     step->epoch = NULL;
     step->collection = NULL;

@@ -35,6 +35,8 @@ struct omen_move {
     uint32_t cell, slot;
 };
 
+struct omen_capture;
+
 /* One thread's scratch; grown between phases, never shared within one. */
 struct omen_worker {
     const uint8_t **codes;       /* of members: OMEN_CELL_SCAN_MAX */
@@ -94,7 +96,8 @@ struct omen_step {
     uint32_t move_count, move_capacity;
     struct omen_block *blocks;
     uint32_t block_count, block_capacity, block_points;
-    _Atomic uint32_t next; /* work counter of the phase */
+    struct omen_capture *capture; /* of the boundary; NULL: none is wanted */
+    _Atomic uint32_t next;        /* work counter of the phase */
 };
 
 /* One workspace serves all collections of an engine, one epoch at a time. Owns: *out. Borrows: crew

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/checkpointer.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
 #include "engine/fault_point.h"
@@ -57,9 +58,10 @@ struct group {
     bool settings;  /* somebody changes some */
     bool refused;   /* the collection failed or was dropped: nothing is written */
     bool close;     /* a CLOSE record shall follow */
+    bool file;      /* the CHECKPOINT shall become a file */
     uint32_t now_s; /* EXPIRE's time */
     /* Of the log thread's own records; 0: none was written. */
-    uint64_t expire_position, checkpoint_position, close_position;
+    uint64_t expire_position, sweep_position, checkpoint_position, close_position;
     struct omen_epoch_list complete;
 };
 
@@ -71,6 +73,7 @@ static bool close_due(const omen_collection *c);
 static void take_group(omen_collection *c, struct group *group);
 static void wait_for_work(struct omen_ingest *ingest);
 static void set_timer(struct omen_ingest *ingest, omen_collection *c);
+static void trim_log(omen_collection *c);
 static omen_code append_clockwork(omen_collection *c, struct group *group, uint64_t *first,
                                   omen_error *err);
 static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
@@ -267,6 +270,15 @@ void omen_ingest_drop(omen_collection *collection)
     kill_streams(collection, code, &why);
 }
 
+void omen_ingest_remind(omen_collection *collection)
+{
+    struct omen_ingest *ingest = collection->engine->ingest;
+
+    (void)pthread_mutex_lock(&ingest->mutex);
+    list_log(ingest, collection);
+    (void)pthread_mutex_unlock(&ingest->mutex);
+}
+
 /* Under the mutex. */
 static omen_code refuse_if_closed(const omen_collection *c, omen_error *err)
 {
@@ -304,6 +316,14 @@ static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_
     c->pending_last = pending;
     list_log(c->engine->ingest, c);
     return OMEN_OK;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void list_log(struct omen_ingest *ingest, omen_collection *c)
@@ -365,13 +385,16 @@ static void *log_main(void *arg)
         (void)pthread_mutex_unlock(&ingest->mutex);
 
         (void)pthread_mutex_lock(&c->admit_mutex);
+        if (!group.refused) trim_log(c);
         code = append_clockwork(c, &group, &first, &err);
         if (code == OMEN_OK) code = append_group(c, &group, &first, &err);
         if (code == OMEN_OK && first != 0) code = omen_log_sync(c->log, &err);
         OMEN_FAULT_POINT("fsync");
+        const uint64_t begin = now_ns();
         if (code == OMEN_OK) code = admit_group(c, &group, &err);
         (void)pthread_mutex_unlock(&c->admit_mutex);
         if (code != OMEN_OK) fail_collection(c, code, &err);
+        if (first != 0) omen_checkpointer_worked(c, now_ns() - begin);
         finish_group(ingest, c, &group);
 
         (void)pthread_mutex_lock(&ingest->mutex);
@@ -464,15 +487,19 @@ static bool expiry_is_due(const omen_collection *c, const struct group *group)
 
 /* Rather between two epochs than in the midst of one, but not for ever. Not before the boundary of
  * the last one was published and everybody who read before it has gone: then nobody has to wait
- * when slots are used again. */
-static bool checkpoint_is_due(omen_collection *c)
+ * when slots are used again. Nor while the last one is being written to a file (capture.h). One of
+ * which a file is wanted comes as soon as it may. */
+static bool checkpoint_is_due(omen_collection *c, const struct group *group)
 {
     const struct omen_admit *admit = &c->admit;
     uint64_t bytes = omen_log_bytes(c->log) - admit->checkpoint_log_bytes;
 
-    if (admit->algorithm < 2 || bytes < admit->checkpoint_bytes) return false;
-    if (!omen_admit_open_empty(admit) && bytes < 2 * (uint64_t)admit->checkpoint_bytes)
-        return false;
+    if (admit->algorithm < 2 || atomic_load(&c->checkpoints.busy)) return false;
+    if (!group->file) {
+        if (!group->writes || bytes < admit->checkpoint_bytes) return false;
+        if (!omen_admit_open_empty(admit) && bytes < 2 * (uint64_t)admit->checkpoint_bytes)
+            return false;
+    }
     return atomic_load_explicit(&c->published.epoch, memory_order_acquire) >=
                admit->checkpoint_epoch &&
            omen_grace_is_over(&c->grace);
@@ -486,6 +513,40 @@ static omen_code append_own(omen_collection *c, enum omen_record_type type, cons
 
     return omen_log_append(c->log, type, (uint16_t)c->admit.algorithm, &part, bytes > 0 ? 1 : 0,
                            position, err);
+}
+
+static const uint32_t sweep_all[2] = {OMEN_SETTING_SWEEP, 1};
+
+/* A file of the log of its own, so that all before it can go when this checkpoint is the older of
+ * two; and a sweep, so that nothing of the dead is in the checkpoint. */
+static omen_code prepare_file(omen_collection *c, struct group *group, uint64_t *first,
+                              omen_error *err)
+{
+    omen_code code = omen_log_rotate(c->log, err);
+
+    if (code != OMEN_OK || (c->admit.dead.count == 0 && omen_admit_open_empty(&c->admit) &&
+                            group->expire_position == 0))
+        return code;
+    code = append_own(c, OMEN_RECORD_SETTINGS, sweep_all, sizeof sweep_all, &group->sweep_position,
+                      err);
+    if (*first == 0) *first = group->sweep_position;
+    return code;
+}
+
+/* Whole files of the log that no checkpoint needs any more. If it fails nothing is lost but room.
+ */
+static void trim_log(omen_collection *c)
+{
+    const uint64_t before = atomic_load(&c->checkpoints.trim_before);
+    const uint64_t bytes = omen_log_bytes(c->log);
+    omen_error err;
+
+    if (before == 0) return;
+    if (omen_log_trim(c->log, before, &err) != OMEN_OK)
+        omen_engine_tell(c->engine, OMEN_EVENT_WARNING,
+                         "collection '%s': the log was not trimmed: %s", c->name, err.message);
+    c->admit.checkpoint_log_bytes -= bytes - omen_log_bytes(c->log);
+    omen_checkpointer_trimmed(c, before);
 }
 
 /* EXPIRE and CHECKPOINT, before what the streams want; a collection that nobody writes to stays as
@@ -503,8 +564,11 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
             append_own(c, OMEN_RECORD_EXPIRE, &now_s, sizeof now_s, &group->expire_position, err);
         *first = group->expire_position;
     }
-    if (code == OMEN_OK && group->writes && checkpoint_is_due(c)) {
-        code = append_own(c, OMEN_RECORD_CHECKPOINT, NULL, 0, &group->checkpoint_position, err);
+    group->file = atomic_load(&c->checkpoints.wanted);
+    if (code == OMEN_OK && checkpoint_is_due(c, group)) {
+        if (group->file) code = prepare_file(c, group, first, err);
+        if (code == OMEN_OK)
+            code = append_own(c, OMEN_RECORD_CHECKPOINT, NULL, 0, &group->checkpoint_position, err);
         if (*first == 0) *first = group->checkpoint_position;
     }
     return code;
@@ -555,8 +619,18 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
 
     if (group->expire_position != 0)
         code = omen_admit_expire(c, group->expire_position, group->now_s, &group->complete, err);
-    if (code == OMEN_OK && group->checkpoint_position != 0)
+    if (code == OMEN_OK && group->sweep_position != 0) {
+        const struct omen_record sweep = {.type = OMEN_RECORD_SETTINGS,
+                                          .position = group->sweep_position,
+                                          .payload = sweep_all,
+                                          .length = sizeof sweep_all};
+
+        code = omen_admit_settings(c, &sweep, &group->complete, err);
+    }
+    if (code == OMEN_OK && group->checkpoint_position != 0) {
         code = omen_admit_checkpoint(c, group->checkpoint_position, &group->complete, err);
+        if (code == OMEN_OK && group->file) omen_checkpointer_begin(c, group->complete.last);
+    }
     for (struct omen_pending *p = group->first; p != NULL && code == OMEN_OK; p = p->next) {
         if (p->position != 0 && p->kind == OMEN_PENDING_OPEN) {
             code = omen_admit_open(c, p->position, p->open.session_id, p->open.errors_seen_seq,
@@ -576,6 +650,7 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
     }
     if (code == OMEN_OK && group->close_position != 0)
         code = omen_admit_close(c, group->close_position, &group->complete, err);
+    atomic_store(&c->checkpoints.death_s, c->admit.death_s);
     atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
     return code;
 }
@@ -677,8 +752,11 @@ static void *apply_main(void *arg)
         if (close_due(c)) list_log(ingest, c);
         (void)pthread_mutex_unlock(&ingest->mutex);
 
+        const uint64_t begin = now_ns();
         if (!skip) code = omen_epoch_apply(ingest->engine->step, c, epoch, &err);
         if (code != OMEN_OK) fail_collection(c, code, &err);
+        omen_checkpointer_worked(c, now_ns() - begin);
+        if (epoch->capture != NULL) omen_checkpointer_take(c, epoch, !skip && code == OMEN_OK);
         tell_receipts(c, epoch);
         omen_search_pool_look(ingest->engine->pool); /* at searches that wait for this epoch */
 

@@ -38,6 +38,10 @@ OMEN_CHECKED omen_code omen_ingest_settings(omen_collection *collection, const v
 /* Would a write be taken? Fails: as omen_stream_open. */
 OMEN_CHECKED omen_code omen_ingest_check(omen_collection *collection, omen_error *err);
 
+/* There is something for the log thread to do but what streams want: a file of a checkpoint is
+ * wanted, the log can be trimmed. */
+void omen_ingest_remind(omen_collection *collection);
+
 /* The collection was unregistered: kill its streams. */
 void omen_ingest_drop(omen_collection *collection);
 

@@ -39,6 +39,12 @@
 #define OMEN_CHECKPOINT_BYTES_MIN     4096u
 #define OMEN_CHECKPOINT_BYTES_MAX     (1u << 30)
 
+/* The files of checkpoints. */
+#define OMEN_REPLAY_MS_DEFAULT 3000u
+#define OMEN_REPLAY_MS_OFF     UINT32_MAX
+/* After which nothing of a deleted point is left in any file, while the server runs. */
+#define OMEN_ERASE_SECONDS_MAX 86400u
+
 /* A component's magnitude: outside of this, its square is no normal f32. */
 #define OMEN_COMPONENT_MIN 1e-15f
 #define OMEN_COMPONENT_MAX 1e15f

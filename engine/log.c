@@ -19,6 +19,11 @@ omen_code omen_log_read(omen_log *log, uint64_t from, omen_log_visit_fn *visit, 
     return log->ops->read(log, from, visit, user, err);
 }
 
+omen_code omen_log_rotate(omen_log *log, omen_error *err)
+{
+    return log->ops->rotate(log, err);
+}
+
 omen_code omen_log_trim(omen_log *log, uint64_t before, omen_error *err)
 {
     return log->ops->trim(log, before, err);

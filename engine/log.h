@@ -74,6 +74,7 @@ struct omen_log_ops {
     omen_code (*sync)(omen_log *log, omen_error *err);
     omen_code (*read)(omen_log *log, uint64_t from, omen_log_visit_fn *visit, void *user,
                       omen_error *err);
+    omen_code (*rotate)(omen_log *log, omen_error *err);
     omen_code (*trim)(omen_log *log, uint64_t before, omen_error *err);
     uint64_t (*last_position)(const omen_log *log);
     uint64_t (*bytes)(const omen_log *log);
@@ -106,6 +107,11 @@ OMEN_CHECKED omen_code omen_log_read(omen_log *log, uint64_t from, omen_log_visi
  * Fails: OMEN_UNAVAILABLE: the log takes nothing more if it is unknown where it will begin; if a
  *        file could not be removed it goes on, and the next opening tries again. */
 OMEN_CHECKED omen_code omen_log_trim(omen_log *log, uint64_t before, omen_error *err);
+
+/* Begins a new file, so that a trim can let go of all that was appended before, and makes that
+ * durable. Nothing happens if the last file has no record yet. Fails: OMEN_UNAVAILABLE, as a sync.
+ */
+OMEN_CHECKED omen_code omen_log_rotate(omen_log *log, omen_error *err);
 
 uint64_t omen_log_last_position(const omen_log *log); /* appended; the log thread's. 0: none */
 uint64_t omen_log_bytes(const omen_log *log);         /* on disk, without the mark; any thread */

@@ -71,6 +71,7 @@ static omen_code append(omen_log *log, enum omen_record_type type, uint16_t algo
 static omen_code sync_last(omen_log *log, omen_error *err);
 static omen_code read_from(omen_log *log, uint64_t from, omen_log_visit_fn *visit, void *user,
                            omen_error *err);
+static omen_code rotate_now(omen_log *log, omen_error *err);
 static omen_code trim(omen_log *log, uint64_t before, omen_error *err);
 static uint64_t last_position(const omen_log *log);
 static uint64_t stored_bytes(const omen_log *log);
@@ -80,6 +81,7 @@ static const struct omen_log_ops file_ops = {
     .append = append,
     .sync = sync_last,
     .read = read_from,
+    .rotate = rotate_now,
     .trim = trim,
     .last_position = last_position,
     .bytes = stored_bytes,
@@ -506,6 +508,17 @@ static omen_code rotate(struct file_log *log, omen_error *err)
     if (code != OMEN_OK) return code;
     log->synced_position = log->last_position;
     return begin_segment(log, log->last_position + 1, err);
+}
+
+static omen_code rotate_now(omen_log *base, omen_error *err)
+{
+    struct file_log *log = (struct file_log *)base;
+    omen_error failure;
+
+    omen_code code = refuse_if_broken(log, err);
+    if (code != OMEN_OK || last_segment(log)->bytes <= OMEN_RECORD_HEADER_BYTES) return code;
+    code = rotate(log, &failure);
+    return code == OMEN_OK ? OMEN_OK : break_log(log, &failure, err);
 }
 
 static omen_code sync_data(const struct file_log *log, omen_error *err)

@@ -41,6 +41,22 @@ void omen_slots_sort(struct omen_slots *list)
     }
 }
 
+uint32_t omen_slots_find(const struct omen_slots *list, uint32_t slot)
+{
+    uint32_t low = 0;
+    uint32_t high = list->count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (list->slots[middle] < slot)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 void omen_slots_deinit(struct omen_slots *list)
 {
     omen_free(list->slots);

@@ -23,6 +23,9 @@ static inline void omen_slots_add(struct omen_slots *list, uint32_t slot)
 /* Ascending. */
 void omen_slots_sort(struct omen_slots *list);
 
+/* Of an ascending list: the number of the first one that is not below `slot`. */
+uint32_t omen_slots_find(const struct omen_slots *list, uint32_t slot);
+
 void omen_slots_deinit(struct omen_slots *list);
 
 #endif

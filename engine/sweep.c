@@ -39,18 +39,9 @@ omen_code omen_step_sweep(struct omen_step *step, omen_error *err)
 
 static bool is_swept(const struct omen_slots *swept, uint32_t slot)
 {
-    uint32_t low = 0;
-    uint32_t high = swept->count;
+    const uint32_t i = omen_slots_find(swept, slot);
 
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (swept->slots[middle] < slot)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < swept->count && swept->slots[low] == slot;
+    return i < swept->count && swept->slots[i] == slot;
 }
 
 static bool pivot_goes(const struct omen_step *step, uint32_t i)
