@@ -55,6 +55,8 @@ enum omen_event_level { OMEN_EVENT_INFO, OMEN_EVENT_WARNING, OMEN_EVENT_ERROR };
  * thread; must not block and must not call the engine. */
 typedef void omen_event_fn(void *user, enum omen_event_level level, const char *message);
 
+#define OMEN_REPLAY_MS_OFF UINT32_MAX
+
 struct omen_engine_options {
     const char *data_dir;       /* created if missing; one process at a time (locked) */
     uint32_t ingest_threads;    /* 1..OMEN_THREADS_MAX; 0 = one per CPU */

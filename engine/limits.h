@@ -41,7 +41,6 @@
 
 /* The files of checkpoints. */
 #define OMEN_REPLAY_MS_DEFAULT 3000u
-#define OMEN_REPLAY_MS_OFF     UINT32_MAX
 /* After which nothing of a deleted point is left in any file, while the server runs. */
 #define OMEN_ERASE_SECONDS_MAX 86400u
 

@@ -17,9 +17,9 @@
 
 #define ENVIRONMENT_PREFIX "OMENDB_"
 #define NAME_BYTES         64u
-#define OFF                "off" /* instead of a port */
+#define OFF                "off" /* instead of a number */
 
-enum kind { TEXT, NUMBER, PORT_OR_OFF, TIER };
+enum kind { TEXT, NUMBER, NUMBER_OR_OFF, TIER };
 
 struct setting {
     const char *key; /* as in a file */
@@ -41,7 +41,7 @@ static const struct setting settings[] = {
      "port to listen on; 0 takes a free one, which the log names"},
     {"http_host", TEXT, AT(http_host), 0, 0, "127.0.0.1",
      "address of the HTTP port: probes, metrics, JSON; no authentication there either"},
-    {"http_port", PORT_OR_OFF, AT(http_port), 0, 65535, "7421",
+    {"http_port", NUMBER_OR_OFF, AT(http_port), 0, 65535, "7421",
      "port of probes, metrics and JSON; 0 takes a free one, off opens none"},
     {"ingest_threads", NUMBER, AT(ingest_threads), 0, OMEN_THREADS_MAX, "0",
      "threads that build graphs; 0: one for each CPU"},
@@ -52,6 +52,9 @@ static const struct setting settings[] = {
     {"simd", TIER, AT(simd), 0, 0, "", "highest kernel tier to use; empty: the CPU's highest"},
     {"drain_seconds", NUMBER, AT(drain_seconds), 0, 3600, "10",
      "how long calls may take to end after SIGTERM"},
+    {"checkpoint_seconds", NUMBER_OR_OFF, AT(checkpoint_seconds), 1, 86400, "3",
+     "of replaying a log at the next start, beyond which a checkpoint is written; off writes none, "
+     "at the end neither"},
     {"max_connection_age_seconds", NUMBER, AT(max_connection_age_seconds), 0, 86400, "600",
      "after which connections are asked to go, 10 % more or less; 0: never"},
     {"max_connection_age_grace_seconds", NUMBER, AT(max_connection_age_grace_seconds), 1, 86400,
@@ -151,7 +154,7 @@ omen_code omen_config_set(struct omen_config *config, const char *key, const cha
 
 static bool is_number(const struct setting *setting)
 {
-    return setting->kind == NUMBER || setting->kind == PORT_OR_OFF;
+    return setting->kind == NUMBER || setting->kind == NUMBER_OR_OFF;
 }
 
 static omen_code set_number(struct omen_config *config, const struct setting *setting,
@@ -160,8 +163,8 @@ static omen_code set_number(struct omen_config *config, const struct setting *se
     char *end = NULL;
     unsigned long long number = 0;
 
-    if (setting->kind == PORT_OR_OFF && strcmp(value, OFF) == 0) {
-        *number_of(config, setting) = OMEN_CONFIG_PORT_OFF;
+    if (setting->kind == NUMBER_OR_OFF && strcmp(value, OFF) == 0) {
+        *number_of(config, setting) = OMEN_CONFIG_OFF;
         return OMEN_OK;
     }
     errno = 0;
@@ -171,7 +174,7 @@ static omen_code set_number(struct omen_config *config, const struct setting *se
                          "%s is \"%.64s\" (from %s), it must be a number from %" PRIu32
                          " to %" PRIu32 "%s",
                          setting->key, value, origin, setting->min, setting->max,
-                         setting->kind == PORT_OR_OFF ? " or " OFF : "");
+                         setting->kind == NUMBER_OR_OFF ? " or " OFF : "");
     *number_of(config, setting) = (uint32_t)number;
     return OMEN_OK;
 }
@@ -317,7 +320,7 @@ void omen_config_print(const struct omen_config *config, FILE *out)
     (void)fprintf(out, "# omendb-server " OMEN_VERSION "\n");
     for (size_t i = 0; i < SETTING_COUNT; i++) {
         (void)fprintf(out, "%s: ", settings[i].key);
-        if (is_number(&settings[i]) && *number_of(&copy, &settings[i]) == OMEN_CONFIG_PORT_OFF) {
+        if (is_number(&settings[i]) && *number_of(&copy, &settings[i]) == OMEN_CONFIG_OFF) {
             (void)fprintf(out, OFF);
         } else if (is_number(&settings[i])) {
             (void)fprintf(out, "%" PRIu32, *number_of(&copy, &settings[i]));

@@ -17,7 +17,7 @@
 #define OMEN_CONFIG_TEXT_BYTES   1024u
 #define OMEN_CONFIG_ORIGIN_BYTES 320u
 
-#define OMEN_CONFIG_PORT_OFF UINT32_MAX /* "off" */
+#define OMEN_CONFIG_OFF UINT32_MAX /* a number that is "off" */
 
 enum omen_config_action {
     OMEN_CONFIG_RUN,
@@ -34,11 +34,12 @@ struct omen_config {
     char http_host[OMEN_CONFIG_TEXT_BYTES];
     char simd[OMEN_CONFIG_TEXT_BYTES]; /* empty: the CPU's highest */
     uint32_t grpc_port;                /* 0: any free one */
-    uint32_t http_port;                /* 0: any free one; OMEN_CONFIG_PORT_OFF: none */
+    uint32_t http_port;                /* 0: any free one; OMEN_CONFIG_OFF: none */
     uint32_t ingest_threads;           /* 0: one for each CPU */
     uint32_t search_threads;           /* 0: one for each CPU */
     uint32_t shards;                   /* 0: four for each ingest thread */
     uint32_t drain_seconds;
+    uint32_t checkpoint_seconds; /* OMEN_CONFIG_OFF: none are written */
 
     /* Connections; seconds, 0: for ever. */
     uint32_t max_connection_age_seconds;

@@ -131,6 +131,16 @@ static void reply_probe(const struct omen_http_task *task, const char *trouble)
     reply_text(task->call, trouble == NULL ? 200 : 503, TEXT_TYPE, &text);
 }
 
+static void reply_loading(const struct omen_http_task *task)
+{
+    char loading[OMEN_LOADING_BYTES];
+    char trouble[OMEN_LOADING_BYTES + 16];
+
+    omen_service_describe_loading(task->service, loading);
+    (void)snprintf(trouble, sizeof trouble, "loading: %s", loading);
+    reply_probe(task, trouble);
+}
+
 static void answer_livez(const struct omen_http_task *task)
 {
     reply_probe(task, NULL);
@@ -140,7 +150,7 @@ static void answer_readyz(const struct omen_http_task *task)
 {
     switch (omen_service_phase_now(task->service)) {
     case OMEN_PHASE_LOADING:
-        reply_probe(task, "loading: the server is reading its collections' logs");
+        reply_loading(task);
         return;
     case OMEN_PHASE_DRAINING:
         reply_probe(task, "draining: the server shuts down");
@@ -154,9 +164,11 @@ static void answer_readyz(const struct omen_http_task *task)
 static void answer_startupz(const struct omen_http_task *task)
 {
     struct omen_fault fault = {0};
-    bool started = omen_service_engine(task->service, &fault) != NULL;
 
-    reply_probe(task, started ? NULL : "loading: the server is reading its collections' logs");
+    if (omen_service_engine(task->service, &fault) == NULL)
+        reply_loading(task);
+    else
+        reply_probe(task, NULL);
 }
 
 static void answer_metrics(const struct omen_http_task *task)

@@ -28,6 +28,7 @@ enum { EXIT_BAD_SETTINGS = 2 };
 struct loading {
     /* Fixed at start. */
     const struct omen_config *config;
+    omen_service *service;
     pthread_t main_thread;
     pthread_t thread;
 
@@ -42,6 +43,8 @@ static void raise_descriptor_limit(void);
 static int serve(const struct omen_config *config, const sigset_t *signals);
 static int wait_and_stop(struct loading *loading, omen_service *service, const sigset_t *signals);
 static int leave_while_loading(omen_service *service);
+static void write_checkpoints(const struct omen_config *config, omen_engine *engine);
+static void note_loading(void *user, uint32_t thousandths);
 static void log_error(const char *message, const omen_error *error);
 static void log_event(void *user, enum omen_event_level level, const char *message);
 
@@ -110,6 +113,7 @@ static int serve(const struct omen_config *config, const sigset_t *signals)
     omen_logline_add(&line, "http_port", "%u", (unsigned)omen_service_http_port(service));
     omen_logline_add(&line, "data_dir", "%s", config->data_dir);
     omen_logline_write(&line);
+    loading.service = service;
     if (pthread_create(&loading.thread, NULL, open_engine, &loading) != 0) {
         log_error("cannot start", &(const omen_error){.message = "no thread to load with"});
         omen_service_close(service);
@@ -150,10 +154,21 @@ static int wait_and_stop(struct loading *loading, omen_service *service, const s
     omen_logline_write(&line);
     omen_service_drain(service, config->drain_seconds);
     omen_service_close(service);
+    write_checkpoints(config, loading->engine);
     omen_engine_close(loading->engine);
     omen_logline_init(&line, OMEN_EVENT_INFO, "stopped");
     omen_logline_write(&line);
     return EXIT_SUCCESS;
+}
+
+/* The next start then replays nothing. Without them it only takes longer. */
+static void write_checkpoints(const struct omen_config *config, omen_engine *engine)
+{
+    omen_error error;
+
+    if (config->checkpoint_seconds == OMEN_CONFIG_OFF) return;
+    if (omen_engine_checkpoint(engine, &error) != OMEN_OK)
+        log_error("not every checkpoint was written", &error);
 }
 
 /* The engine cannot be asked to stop half-way, and need not be: what it writes while it loads may
@@ -179,11 +194,23 @@ static void *open_engine(void *user)
         .search_threads = config->search_threads,
         .simd = config->simd[0] == '\0' ? NULL : config->simd,
         .event = log_event,
+        .event_user = loading,
+        .loading = note_loading,
+        .replay_ms_max = config->checkpoint_seconds == OMEN_CONFIG_OFF
+                             ? OMEN_REPLAY_MS_OFF
+                             : config->checkpoint_seconds * 1000,
     };
 
     loading->code = omen_engine_open(&options, &loading->engine, &loading->error);
     (void)pthread_kill(loading->main_thread, SIGUSR1);
     return NULL;
+}
+
+static void note_loading(void *user, uint32_t thousandths)
+{
+    const struct loading *loading = user;
+
+    omen_service_set_loading(loading->service, thousandths);
 }
 
 static void log_error(const char *message, const omen_error *error)

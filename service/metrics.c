@@ -26,6 +26,13 @@ static const struct gauge gauges[] = {
     {"slots", "Places in use: points, and deleted ones whose place is not free yet.", AT(slots)},
     {"slots_max", "The most places there were.", AT(slots_max)},
     {"checkpoint_position", "Last checkpoint record that was applied.", AT(checkpoint_position)},
+    {"checkpoint_file_position", "Record of the newest checkpoint file; 0: there is none.",
+     AT(checkpoint.position)},
+    {"checkpoint_file_bytes", "Its size, if it was written since the start.", AT(checkpoint.bytes)},
+    {"checkpoint_failures", "Checkpoint files since the start that came to nothing.",
+     AT(checkpoint.failures)},
+    {"checkpoint_damaged", "Checkpoint files that could not be read at the start.",
+     AT(checkpoint.damaged)},
 };
 
 static void add(_Atomic uint64_t *counter, uint64_t value)

@@ -2,6 +2,7 @@
 #include "service/service.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "service/budget.h"
@@ -32,6 +33,7 @@ struct omen_service {
     /* Written once by the main thread (release), read by every method (acquire). */
     _Atomic(omen_engine *) engine;
     _Atomic bool draining;
+    _Atomic uint32_t loading; /* thousandths; written by the loading thread */
 
     /* Any thread. */
     struct omen_metrics metrics;
@@ -64,7 +66,7 @@ static omen_code open_http(omen_service *service, const struct omen_config *conf
         .context = service,
     };
 
-    if (config->http_port == OMEN_CONFIG_PORT_OFF) return OMEN_OK;
+    if (config->http_port == OMEN_CONFIG_OFF) return OMEN_OK;
     service->http_workers = omen_workers_create();
     if (service->http_workers == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory or threads to start");
@@ -116,6 +118,11 @@ uint16_t omen_service_http_port(const omen_service *service)
     return service->http == NULL ? 0 : omen_http_listener_port(service->http);
 }
 
+void omen_service_set_loading(omen_service *service, uint32_t thousandths)
+{
+    atomic_store_explicit(&service->loading, thousandths, memory_order_relaxed);
+}
+
 void omen_service_serve(omen_service *service, omen_engine *engine)
 {
     atomic_store_explicit(&service->engine, engine, memory_order_release);
@@ -159,13 +166,25 @@ void omen_service_close(omen_service *service)
 
 /* ---- for the methods ---------------------------------------------------------------------- */
 
+void omen_service_describe_loading(omen_service *service, char out[OMEN_LOADING_BYTES])
+{
+    uint32_t thousandths = atomic_load_explicit(&service->loading, memory_order_relaxed);
+
+    (void)snprintf(out, OMEN_LOADING_BYTES, "the server loads its collections, %u.%u %% are done",
+                   thousandths / 10, thousandths % 10);
+}
+
 omen_engine *omen_service_engine(omen_service *service, struct omen_fault *fault)
 {
     omen_engine *engine = atomic_load_explicit(&service->engine, memory_order_acquire);
 
-    if (engine == NULL)
-        (void)omen_fault_set(fault, OMEN_UNAVAILABLE, "LOADING", NULL,
-                             "the server is reading its collections' logs: try again later");
+    if (engine == NULL) {
+        char loading[OMEN_LOADING_BYTES];
+
+        omen_service_describe_loading(service, loading);
+        (void)omen_fault_set(fault, OMEN_UNAVAILABLE, "LOADING", NULL, "%s: try again later",
+                             loading);
+    }
     return engine;
 }
 

@@ -24,6 +24,9 @@ OMEN_CHECKED omen_code omen_service_open(const struct omen_config *config, omen_
 uint16_t omen_service_port(const omen_service *service);
 uint16_t omen_service_http_port(const omen_service *service); /* 0: there is none */
 
+/* How much of the loading is done, in thousandths: those who are refused hear it. Any thread. */
+void omen_service_set_loading(omen_service *service, uint32_t thousandths);
+
 /* From here on the engine is used, and health says SERVING. Borrows: engine until
  * omen_service_close() returns. */
 void omen_service_serve(omen_service *service, omen_engine *engine);
@@ -40,6 +43,10 @@ void omen_service_close(omen_service *service);
 
 enum omen_phase { OMEN_PHASE_LOADING, OMEN_PHASE_SERVING, OMEN_PHASE_DRAINING };
 enum omen_phase omen_service_phase_now(omen_service *service);
+
+/* "loading: ...", for as long as that is the phase. */
+#define OMEN_LOADING_BYTES 128u
+void omen_service_describe_loading(omen_service *service, char out[OMEN_LOADING_BYTES]);
 
 /* NULL, with the fault LOADING, until there is one. */
 omen_engine *omen_service_engine(omen_service *service, struct omen_fault *fault);

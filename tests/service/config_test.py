@@ -33,6 +33,7 @@ def test_defaults(tmp_path):
     assert found["drain_seconds"] == ("10", "default")
     assert found["http_port"] == ("7421", "default")
     assert found["http_host"] == ("127.0.0.1", "default")
+    assert found["checkpoint_seconds"] == ("3", "default")
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(config_file):
@@ -54,7 +55,7 @@ def test_every_flag_exists_in_the_environment_and_in_the_file(config_file):
               "client_ping_seconds_min": "13", "max_streams_per_connection": "14",
               "stream_max_age_seconds": "15", "heartbeat_seconds": "16",
               "search_seconds_max": "17", "ingest_memory_mib": "18", "request_memory_mib": "190",
-              "grpc_memory_mib": "200"}
+              "grpc_memory_mib": "200", "checkpoint_seconds": "off"}
     assert set(values) == set(settings())
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]
     env = {f"OMENDB_{key.upper()}": value for key, value in values.items()}

@@ -1,4 +1,5 @@
 """Probes and metrics, from the start to the drain."""
+import re
 import shutil
 import subprocess
 
@@ -18,7 +19,7 @@ def test_probes_say_ok_while_serving(http):
 
 
 def test_while_loading_the_server_lives_and_is_not_ready(start_server):
-    first = start_server(directory="loading")
+    first = start_server("--checkpoint-seconds", "off", directory="loading")
     rng = np.random.default_rng(2)
     with Api(first.target) as api:
         stream = api.insert(open_message(api.create(dim=256, name="loaded")))
@@ -36,7 +37,7 @@ def test_while_loading_the_server_lives_and_is_not_ready(start_server):
                     http.post("/v1/collections/loaded/search", {"queries": [{"vector": [1]}]}),
                     http.post("/v1/collections/loaded/insert", {"points": [{"id": 1}]})]
         assert (ready.status, http.get("/startupz").status) == (503, 503)
-        assert "loading" in ready.text
+        assert re.fullmatch(r"loading: .* \d+\.\d % are done\n", ready.text)
         assert http.get("/livez").status == 200
         assert 'omendb_build_info{version="0.1.0"}' in metrics(http)
         for refusal in refusals:

@@ -47,7 +47,7 @@ def test_what_was_inserted_is_there_after_a_restart(start_server):
 
 
 def test_a_torn_tail_is_cut_off_with_a_warning_that_names_the_file(start_server):
-    first = start_server(directory="torn")
+    first = start_server("--checkpoint-seconds", "off", directory="torn")
     with Api(first.target) as api:
         name = api.create()
         api.fill(name, {1: (1, 1), 2: (2, 2)})
@@ -64,7 +64,7 @@ def test_a_torn_tail_is_cut_off_with_a_warning_that_names_the_file(start_server)
 
 
 def test_a_damaged_log_refuses_the_start_and_names_file_and_offset(start_server):
-    first = start_server(directory="damaged")
+    first = start_server("--checkpoint-seconds", "off", directory="damaged")
     with Api(first.target) as api:
         api.fill(api.create(), {1: (1, 1), 2: (2, 2)})
     assert first.stop() == 0
@@ -136,7 +136,7 @@ def test_while_draining_health_says_so_and_new_streams_are_refused(start_server)
 
 def test_while_loading_calls_are_refused_and_health_watches_hear_the_change(start_server):
     """The replay of many points takes long enough to be met in the middle."""
-    first = start_server(directory="loading")
+    first = start_server("--checkpoint-seconds", "off", directory="loading")
     rng = np.random.default_rng(2)
     with Api(first.target) as api:
         name = api.create(dim=256)
@@ -154,6 +154,7 @@ def test_while_loading_calls_are_refused_and_health_watches_hear_the_change(star
         assert next(told).status == NOT_SERVING
         refusal = refusal_of(lambda: api.search(name, [0.0] * 256))
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "LOADING")
+        assert "% are done" in refusal.sentence
         assert api.insert(open_message(name)).refusal().reason == "LOADING"
         assert refusal_of(lambda: api.create()).reason == "LOADING"
         assert next(told).status == SERVING
