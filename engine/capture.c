@@ -67,6 +67,7 @@ omen_code omen_capture_create(omen_collection *collection, struct omen_capture *
     *out = NULL;
     if (capture == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a checkpoint");
     fill_state(&capture->state, collection);
+    capture->tuning = collection->tuning; /* ADMIT's, and we are its thread */
     code = copy_lists(capture, admit, err);
     if (code == OMEN_OK) code = copy_arrays(capture, &collection->graph, err);
     if (code != OMEN_OK) {

@@ -88,6 +88,7 @@ struct omen_capture {
     /* ADMIT's. */
     struct omen_slots lists[OMEN_LISTS]; /* state.lists has the counts, too */
     struct omen_captured_bytes expiry, sessions;
+    struct omen_tuning tuning;
 
     /* Of each segment the arrays that ADMIT or the graph changes; the others' pointers are NULL.
      * Slots that are free are zero in the graph's. */

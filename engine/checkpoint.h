@@ -8,6 +8,7 @@
  *      1    STATE     struct omen_checkpoint_state
  *      2    SETTINGS  as in a collection's first record (settings.h); its version is the algorithm
  *                     version under which it is written
+ *      8    TUNING    as in a later SETTINGS record: target recall, calibration
  *      3    LIST      slots (u32 each); index says which list (enum omen_checkpoint_list); long
  *                     ones come in several sections
  *      4    EXPIRY    struct omen_expiry_entry, as in the heap; in several
@@ -42,6 +43,7 @@ enum omen_checkpoint_section {
     OMEN_CHECKPOINT_SESSIONS = 5,
     OMEN_CHECKPOINT_KEYS = 6,
     OMEN_CHECKPOINT_CELLS = 7,
+    OMEN_CHECKPOINT_TUNING = 8,
     OMEN_CHECKPOINT_ARRAY = 256
 };
 

@@ -26,7 +26,8 @@ struct reading {
     uint32_t list_rest[OMEN_LISTS], expiry_rest, sessions_rest, keys_rest; /* still to come */
     enum { CELL_PIVOT, CELL_COUNT, CELL_MEMBERS } cell_next; /* what the next word of CELLS is */
     uint32_t members_rest;                                   /* of the last cell */
-    bool began, settled;                                     /* STATE was read; SETTINGS was */
+    struct omen_tuning tuning;
+    bool began, settled; /* STATE was read; SETTINGS was */
 };
 
 static omen_code read_sections(struct reading *r, omen_error *err);
@@ -35,6 +36,8 @@ static omen_code read_section(struct reading *r, const struct omen_section *sect
 static omen_code read_state(struct reading *r, const struct omen_section *section, omen_error *err);
 static omen_code read_settings(struct reading *r, const struct omen_section *section,
                                omen_error *err);
+static omen_code read_tuning(struct reading *r, const struct omen_section *section,
+                             omen_error *err);
 static omen_code read_list(struct reading *r, const struct omen_section *section, omen_error *err);
 static omen_code read_expiry(struct reading *r, const struct omen_section *section,
                              omen_error *err);
@@ -113,6 +116,8 @@ static omen_code read_section(struct reading *r, const struct omen_section *sect
     if (!r->settled)
         return senseless(r, err, "a section of type %u comes too early", section->type);
     switch (section->type) {
+    case OMEN_CHECKPOINT_TUNING:
+        return read_tuning(r, section, err);
     case OMEN_CHECKPOINT_LIST:
         return read_list(r, section, err);
     case OMEN_CHECKPOINT_EXPIRY:
@@ -196,6 +201,19 @@ static omen_code read_settings(struct reading *r, const struct omen_section *sec
     c->admit.slot_count = s->slots; /* from here on its keys are freed with the collection */
     r->settled = true;
     return OMEN_OK;
+}
+
+static omen_code read_tuning(struct reading *r, const struct omen_section *section, omen_error *err)
+{
+    struct omen_settings_state state = {.algorithm = r->state.algorithm};
+    bool tuned = false;
+    omen_code code = omen_sections_read(&r->sections, r->buffer, err);
+
+    if (code == OMEN_OK)
+        code = omen_settings_change((const uint8_t *)r->buffer, (size_t)section->length, &state,
+                                    &tuned, err);
+    if (code == OMEN_OK) r->tuning = state.tuning;
+    return code;
 }
 
 /* ---- lists --------------------------------------------------------------------------------- */
@@ -512,6 +530,7 @@ static omen_code finish(struct reading *r, omen_error *err)
     admit->epoch_number = s->epoch + 1;
     admit->position = s->position;
     omen_admit_begin_again(admit);
+    if (r->tuning.target != 0) omen_collection_tune(c, &r->tuning);
     atomic_store_explicit(&c->cells.published, c->cells.count, memory_order_release);
     fill_published(&c->published, s);
     atomic_store_explicit(&c->table_bytes,

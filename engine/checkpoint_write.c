@@ -28,6 +28,7 @@ static omen_code write_sections(struct writing *w, const _Atomic bool *stop, ome
 static omen_code write_parts(struct writing *w, struct omen_section section, const void *bytes,
                              uint64_t count, omen_error *err);
 static omen_code write_settings(struct writing *w, omen_error *err);
+static omen_code write_tuning(struct writing *w, omen_error *err);
 static omen_code write_lists(struct writing *w, omen_error *err);
 static omen_code write_keys(struct writing *w, uint32_t segment, omen_error *err);
 static omen_code write_segment(struct writing *w, uint32_t segment, omen_error *err);
@@ -76,6 +77,7 @@ static omen_code write_sections(struct writing *w, const _Atomic bool *stop, ome
     omen_code code = write_parts(w, state, &capture->state, sizeof capture->state, err);
 
     if (code == OMEN_OK) code = write_settings(w, err);
+    if (code == OMEN_OK) code = write_tuning(w, err);
     if (code == OMEN_OK) code = write_lists(w, err);
     if (code == OMEN_OK)
         code = write_parts(w, expiry, capture->expiry.bytes, capture->expiry.count, err);
@@ -118,6 +120,15 @@ static omen_code write_settings(struct writing *w, omen_error *err)
     uint8_t payload[OMEN_SETTINGS_BYTES_MAX];
     size_t length =
         omen_settings_write(payload, OMEN_ALGORITHM_VERSION, c->name, c->incarnation, &c->settings);
+
+    return write_parts(w, section, payload, length, err);
+}
+
+static omen_code write_tuning(struct writing *w, omen_error *err)
+{
+    const struct omen_section section = {.type = OMEN_CHECKPOINT_TUNING};
+    uint8_t payload[OMEN_SETTINGS_CHANGE_BYTES];
+    size_t length = omen_settings_write_tuning(payload, &w->capture->tuning);
 
     return write_parts(w, section, payload, length, err);
 }

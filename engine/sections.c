@@ -46,7 +46,7 @@ omen_code omen_sections_create(struct omen_storage *storage, int dir, const char
     name_beside(out, beside);
     out->file = storage->ops->open(storage, dir, beside, O_RDWR | O_CREAT | O_TRUNC);
     if (out->file >= 0) return OMEN_OK;
-    return omen_fail(err, OMEN_UNAVAILABLE, "create %s: %m", beside);
+    return omen_storage_fail(err, "create %s", beside);
 }
 
 omen_code omen_sections_finish(struct omen_sections_writer *writer, omen_error *err)
@@ -60,7 +60,7 @@ omen_code omen_sections_finish(struct omen_sections_writer *writer, omen_error *
     if (code == OMEN_OK && storage->ops->sync(storage, writer->file, true) != 0)
         code = omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", beside);
     if (code == OMEN_OK && storage->ops->rename(storage, writer->dir, beside, writer->name) != 0)
-        code = omen_fail(err, OMEN_UNAVAILABLE, "rename %s: %m", beside);
+        code = omen_storage_fail(err, "rename %s", beside);
     if (code != OMEN_OK) {
         omen_sections_abandon(writer);
         return code;
