@@ -40,6 +40,8 @@ struct omen_config {
     uint32_t shards;                   /* 0: four for each ingest thread */
     uint32_t drain_seconds;
     uint32_t checkpoint_seconds; /* OMEN_CONFIG_OFF: none are written */
+    uint32_t calibrate_seconds;  /* 0: only when asked for */
+    uint32_t calibrate_percent;
 
     /* Connections; seconds, 0: for ever. */
     uint32_t max_connection_age_seconds;

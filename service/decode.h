@@ -178,6 +178,22 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
 /* A metric by its number. Fails: OMEN_INVALID_ARGUMENT BAD_METRIC. */
 omen_code omen_metric_check(int64_t metric, omen_metric *out, struct omen_fault *fault);
 
+/* A target recall as the engine takes it. 0 is 0. Fails: OMEN_INVALID_ARGUMENT BAD_LIMIT. */
+omen_code omen_target_recall_read(double value, const char *field, uint32_t *out,
+                                  struct omen_fault *fault);
+
+struct omen_update_request {
+    char name[OMEN_REQUEST_NAME_BYTES];
+    uint32_t target_recall; /* 0: leave it */
+    bool calibrate;
+};
+/* Fails: OMEN_INVALID_ARGUMENT BAD_MESSAGE, BAD_LIMIT. */
+omen_code omen_decode_update(const omen_message *message, struct omen_update_request *out,
+                             struct omen_fault *fault);
+/* Refuses one that would do nothing. */
+omen_code omen_update_request_check(const struct omen_update_request *request,
+                                    struct omen_fault *fault);
+
 struct omen_get_request {
     char name[OMEN_REQUEST_NAME_BYTES];
     bool with_graph_hash;

@@ -64,6 +64,48 @@ omen_code omen_metric_check(int64_t metric, omen_metric *out, struct omen_fault 
     return OMEN_OK;
 }
 
+omen_code omen_target_recall_read(double value, const char *field, uint32_t *out,
+                                  struct omen_fault *fault)
+{
+    const double min = OMEN_TARGET_RECALL_MIN / 1e6;
+    const double max = OMEN_TARGET_RECALL_MAX / 1e6;
+
+    *out = 0;
+    if (value == 0) return OMEN_OK;
+    if (!(value >= min && value <= max)) /* also what is no number */
+        return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", field,
+                              "%s is %g; it is %g to %g", field, value, min, max);
+    *out = (uint32_t)(value * 1e6 + 0.5);
+    return OMEN_OK;
+}
+
+omen_code omen_update_request_check(const struct omen_update_request *request,
+                                    struct omen_fault *fault)
+{
+    if (request->target_recall != 0 || request->calibrate) return OMEN_OK;
+    return omen_fault_set(
+        fault, OMEN_INVALID_ARGUMENT, "BAD_MESSAGE", NULL,
+        "the request has neither target_recall nor calibrate: there is nothing to "
+        "do");
+}
+
+omen_code omen_decode_update(const omen_message *message, struct omen_update_request *out,
+                             struct omen_fault *fault)
+{
+    Omendb__V1__UpdateCollectionRequest *request =
+        unpack(&omendb__v1__update_collection_request__descriptor, message, fault);
+
+    memset(out, 0, sizeof *out);
+    if (request == NULL) return fault->code;
+    copy_name(out->name, request->name);
+    out->calibrate = request->calibrate != 0;
+    if (omen_target_recall_read(request->target_recall, "target_recall", &out->target_recall,
+                                fault) == OMEN_OK)
+        (void)omen_update_request_check(out, fault);
+    omendb__v1__update_collection_request__free_unpacked(request, NULL);
+    return fault->code;
+}
+
 omen_code omen_decode_create(const omen_message *message, struct omen_create_request *out,
                              struct omen_fault *fault)
 {
@@ -76,7 +118,9 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
     const Omendb__V1__CollectionConfig *config = request->config;
     if (config == NULL) {
         (void)omen_fault_no_config(fault);
-    } else if (omen_metric_check(config->metric, &out->settings.metric, fault) == OMEN_OK) {
+    } else if (omen_metric_check(config->metric, &out->settings.metric, fault) == OMEN_OK &&
+               omen_target_recall_read(config->target_recall, "config.target_recall",
+                                       &out->settings.target_recall, fault) == OMEN_OK) {
         out->settings.dim = config->dim;
         out->settings.links = config->links;
         out->settings.candidates = config->candidates;

@@ -27,12 +27,24 @@ static omen_code read_metric(const cJSON *config, omen_metric *out, struct omen_
     return omen_metric_check(metric, out, fault);
 }
 
+static omen_code read_target(const cJSON *object, const char *path, uint32_t *out,
+                             struct omen_fault *fault)
+{
+    const cJSON *value = omen_json_find(object, "target_recall");
+    double number = 0;
+
+    if (value != NULL && !omen_json_number(value, &number))
+        return omen_json_fault_type(fault, path, "a number");
+    return omen_target_recall_read(number, path, out, fault);
+}
+
 omen_code omen_json_read_create(const omen_json *json, struct omen_create_request *out,
                                 struct omen_fault *fault)
 {
     static const char *const fields[] = {"name", "config", NULL};
     static const char *const config_fields[] = {
-        "dim", "metric", "links", "candidates", "probes", "epoch_points", "checkpoint_bytes", NULL};
+        "dim",          "metric",           "links",         "candidates", "probes",
+        "epoch_points", "checkpoint_bytes", "target_recall", NULL};
     const cJSON *name = omen_json_find(&json->root, "name");
     const cJSON *config = omen_json_find(&json->root, "config");
     const struct {
@@ -61,5 +73,21 @@ omen_code omen_json_read_create(const omen_json *json, struct omen_create_reques
         if (omen_json_read_uint32(config, numbers[i].name, numbers[i].path, numbers[i].out,
                                   fault) != OMEN_OK)
             return fault->code;
-    return read_metric(config, &out->settings.metric, fault);
+    if (read_metric(config, &out->settings.metric, fault) != OMEN_OK) return fault->code;
+    return read_target(config, "config.target_recall", &out->settings.target_recall, fault);
+}
+
+omen_code omen_json_read_update(const omen_json *json, struct omen_update_request *out,
+                                struct omen_fault *fault)
+{
+    static const char *const fields[] = {"target_recall", "calibrate", NULL};
+
+    out->target_recall = 0;
+    out->calibrate = false;
+    if (omen_json_check_fields(&json->root, "", fields, fault) != OMEN_OK ||
+        read_target(&json->root, "target_recall", &out->target_recall, fault) != OMEN_OK ||
+        omen_json_read_bool(&json->root, "calibrate", "calibrate", &out->calibrate, fault) !=
+            OMEN_OK)
+        return fault->code;
+    return omen_update_request_check(out, fault);
 }

@@ -28,6 +28,10 @@ void omen_json_destroy(omen_json *json); /* NULL is allowed */
 omen_code omen_json_read_create(const omen_json *json, struct omen_create_request *out,
                                 struct omen_fault *fault);
 
+/* out->name is the caller's. */
+omen_code omen_json_read_update(const omen_json *json, struct omen_update_request *out,
+                                struct omen_fault *fault);
+
 /* Everything but the queries; out->collection is the caller's. */
 omen_code omen_json_read_search(const omen_json *json, struct omen_search_request *out,
                                 struct omen_fault *fault);

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "service/decode_json.h"
 #include "service/methods.h"
@@ -63,6 +64,28 @@ void omen_http_get_collection(const struct omen_http_task *task)
             engine, task->name, task->with_graph_hash ? hash : NULL, &info, &fault.error);
     if (fault.code == OMEN_OK) {
         omen_json_write_collection(&text, &info, task->with_graph_hash ? hash : "");
+        omen_text_add(&text, "\n");
+    }
+    reply(task, &fault, &text);
+}
+
+void omen_http_update_collection(const struct omen_http_task *task)
+{
+    struct omen_update_request request;
+    struct omen_collection_info info;
+    struct omen_fault fault = {0};
+    struct omen_text text = {0};
+    size_t bytes = 0;
+    const char *body = omen_http_call_body(task->call, &bytes);
+    omen_engine *engine = omen_service_engine(task->service, &fault);
+    omen_json *json = engine == NULL ? NULL : omen_json_parse(body, bytes, &fault);
+
+    memcpy(request.name, task->name, sizeof request.name);
+    if (json != NULL && omen_json_read_update(json, &request, &fault) == OMEN_OK)
+        fault.code = omen_collection_update(engine, &request, &info, &fault.error);
+    omen_json_destroy(json);
+    if (fault.code == OMEN_OK) {
+        omen_json_write_collection(&text, &info, "");
         omen_text_add(&text, "\n");
     }
     reply(task, &fault, &text);

@@ -29,6 +29,7 @@ void omen_http_route(omen_http_call *call);
 omen_http_handler omen_http_create_collection; /* http_collection.c */
 omen_http_handler omen_http_list_collections;
 omen_http_handler omen_http_get_collection;
+omen_http_handler omen_http_update_collection;
 omen_http_handler omen_http_delete_collection;
 omen_http_handler omen_http_validate_collection;
 omen_http_handler omen_http_search; /* http_search.c */

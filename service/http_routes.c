@@ -43,6 +43,7 @@ static const struct route routes[] = {
     {"POST", "/v1/collections", omen_http_create_collection, true},
     {"GET", "/v1/collections/*", omen_http_get_collection, true},
     {"DELETE", "/v1/collections/*", omen_http_delete_collection, true},
+    {"POST", "/v1/collections/*/update", omen_http_update_collection, true},
     {"POST", "/v1/collections/*/search", omen_http_search, true},
     {"POST", "/v1/collections/*/insert", omen_http_insert, true},
     {"POST", "/v1/collections/*/upsert", omen_http_upsert, true},

@@ -192,6 +192,8 @@ static void *open_engine(void *user)
         .ingest_threads = config->ingest_threads,
         .shards = config->shards,
         .search_threads = config->search_threads,
+        .calibrate_seconds = config->calibrate_seconds,
+        .calibrate_percent = config->calibrate_percent,
         .simd = config->simd[0] == '\0' ? NULL : config->simd,
         .event = log_event,
         .event_user = loading,

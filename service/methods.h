@@ -2,6 +2,7 @@
 #ifndef OMEN_METHODS_H
 #define OMEN_METHODS_H
 
+#include "service/decode.h"
 #include "service/listener.h"
 
 extern const struct omen_method omen_method_insert; /* methods_insert.c */
@@ -11,6 +12,7 @@ extern const struct omen_method omen_method_get;               /* methods_get.c 
 extern const struct omen_method omen_method_search;            /* methods_search.c */
 extern const struct omen_method omen_method_create_collection; /* methods_collection.c */
 extern const struct omen_method omen_method_get_collection;
+extern const struct omen_method omen_method_update_collection;
 extern const struct omen_method omen_method_list_collections;
 extern const struct omen_method omen_method_delete_collection;
 extern const struct omen_method omen_method_validate_collection;
@@ -29,6 +31,12 @@ extern const struct omen_method omen_method_unknown; /* service.c: every other p
 OMEN_CHECKED omen_code omen_collection_look_up(omen_engine *engine, const char *name,
                                                char *graph_hash, struct omen_collection_info *info,
                                                omen_error *err);
+
+/* Does what the request says, and tells the collection afterwards. Threads: the workers. Fails:
+ * OMEN_NOT_FOUND, and those of omen_collection_calibrate(). */
+OMEN_CHECKED omen_code omen_collection_update(omen_engine *engine,
+                                              const struct omen_update_request *request,
+                                              struct omen_collection_info *info, omen_error *err);
 
 /* Checks a collection's invariants. Threads: the workers. Fails: OMEN_NOT_FOUND, and those of
  * omen_collection_validate(). */

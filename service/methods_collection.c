@@ -120,6 +120,43 @@ static void start_get(omen_call *call, omen_message *request)
 const struct omen_method omen_method_get_collection = {
     .path = "/omendb.v1.CollectionService/GetCollection", .start = start_get};
 
+/* ---- UpdateCollection --------------------------------------------------------------------- */
+
+omen_code omen_collection_update(omen_engine *engine, const struct omen_update_request *request,
+                                 struct omen_collection_info *info, omen_error *err)
+{
+    omen_collection *collection = NULL;
+    omen_code code = omen_collection_acquire(engine, request->name, &collection, err);
+
+    if (code != OMEN_OK) return code;
+    if (request->target_recall != 0)
+        code = omen_collection_set_target_recall(collection, request->target_recall, err);
+    if (code == OMEN_OK && request->calibrate) code = omen_collection_calibrate(collection, err);
+    omen_collection_get_info(collection, info);
+    omen_collection_release(collection);
+    return code;
+}
+
+static omen_code update(omen_engine *engine, const omen_message *request,
+                        struct omen_payload *reply, struct omen_fault *fault)
+{
+    struct omen_update_request update_request;
+    struct omen_collection_info info;
+
+    if (omen_decode_update(request, &update_request, fault) != OMEN_OK) return fault->code;
+    omen_code code = omen_collection_update(engine, &update_request, &info, &fault->error);
+    if (code == OMEN_OK) *reply = omen_reply_collections(OMEN_REPLY_UPDATE, &info, 1, "");
+    return code;
+}
+
+static void start_update(omen_call *call, omen_message *request)
+{
+    hand_over(call, request, update);
+}
+
+const struct omen_method omen_method_update_collection = {
+    .path = "/omendb.v1.CollectionService/UpdateCollection", .start = start_update};
+
 /* ---- ListCollections ---------------------------------------------------------------------- */
 
 static omen_code list(omen_engine *engine, const omen_message *request, struct omen_payload *reply,

@@ -211,6 +211,71 @@ static void write_collections(struct omen_text *text, const struct omen_collecti
                       infos[i].name, dead_slots(&infos[i]));
 }
 
+/* Of the targets and what was calibrated for them: numbers that are no uint64_t of the info. */
+struct recall_gauge {
+    const char *name;
+    const char *help;
+    double (*value)(const struct omen_collection_info *info);
+};
+
+static double target_recall(const struct omen_collection_info *info)
+{
+    return info->settings.target_recall / 1e6;
+}
+
+static double calibrated_ef(const struct omen_collection_info *info)
+{
+    return info->calibration.ef[0];
+}
+
+static double calibrated_recall(const struct omen_collection_info *info)
+{
+    return info->calibration.recall[0] / 1e6;
+}
+
+static double calibrated_at(const struct omen_collection_info *info)
+{
+    return info->calibration.at_s;
+}
+
+static double calibrated_queries(const struct omen_collection_info *info)
+{
+    return info->calibration.queries;
+}
+
+static double calibrated_live(const struct omen_collection_info *info)
+{
+    return info->calibration.live;
+}
+
+static void write_recall(struct omen_text *text, const struct omen_collection_info *infos,
+                         size_t count)
+{
+    static const struct recall_gauge recall_gauges[] = {
+        {"target_recall", "Share of the true neighbours that searches without an ef shall find.",
+         target_recall},
+        {"calibrated_ef", "What such searches take as ef for k up to 10; 0 before a calibration.",
+         calibrated_ef},
+        {"calibrated_recall", "Recall that the last calibration measured with it.",
+         calibrated_recall},
+        {"calibrated_queries", "Queries that the last calibration measured.", calibrated_queries},
+        {"calibrated_live", "1 if these came from clients, 0 if they were stored points.",
+         calibrated_live},
+        {"calibrated_timestamp_seconds", "When the last calibration was, in Unix time.",
+         calibrated_at},
+    };
+
+    for (size_t g = 0; g < sizeof recall_gauges / sizeof *recall_gauges; g++) {
+        const struct recall_gauge *gauge = &recall_gauges[g];
+
+        omen_text_add(text, "# HELP omendb_collection_%s %s\n# TYPE omendb_collection_%s gauge\n",
+                      gauge->name, gauge->help, gauge->name);
+        for (size_t i = 0; i < count; i++)
+            omen_text_add(text, "omendb_collection_%s{collection=\"%s\"} %.10g\n", gauge->name,
+                          infos[i].name, gauge->value(&infos[i]));
+    }
+}
+
 void omen_metrics_write(const struct omen_metrics *metrics,
                         const struct omen_metrics_levels *levels,
                         const struct omen_collection_info *infos, size_t count,
@@ -234,4 +299,5 @@ void omen_metrics_write(const struct omen_metrics *metrics,
     write_counters(text, metrics);
     write_search_duration(text, metrics);
     write_collections(text, infos, count);
+    write_recall(text, infos, count);
 }

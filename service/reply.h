@@ -84,8 +84,8 @@ struct omen_payload omen_reply_search(const struct omen_search *search, const ui
 
 /* ---- collections -------------------------------------------------------------------------- */
 
-/* The three that answer with collections share one form. */
-enum omen_reply_form { OMEN_REPLY_CREATE, OMEN_REPLY_GET, OMEN_REPLY_LIST };
+/* The four that answer with collections share one form. */
+enum omen_reply_form { OMEN_REPLY_CREATE, OMEN_REPLY_GET, OMEN_REPLY_UPDATE, OMEN_REPLY_LIST };
 
 /* `graph_hash` is hex, or empty. */
 struct omen_payload omen_reply_collections(enum omen_reply_form form,

@@ -10,10 +10,30 @@
 struct shown {
     Omendb__V1__Collection collection;
     Omendb__V1__CollectionConfig config;
+    Omendb__V1__Calibration calibration;
     struct omen_collection_info info;
     char *kernels[OMEN_KERNEL_NAMES_MAX];
     char graph_hash[32];
 };
+
+static void show_calibration(struct shown *shown, const struct omen_calibration *calibration)
+{
+    Omendb__V1__Calibration *out = &shown->calibration;
+
+    omendb__v1__calibration__init(out);
+    shown->collection.calibration = out;
+    out->ef = calibration->ef[0];
+    out->ef_100 = calibration->ef[1];
+    out->rerank = calibration->rerank[0];
+    out->rerank_100 = calibration->rerank[1];
+    out->recall = calibration->recall[0] / 1e6;
+    out->recall_100 = calibration->recall[1] / 1e6;
+    out->target_recall = calibration->target / 1e6;
+    out->live_queries = calibration->live != 0;
+    out->queries = calibration->queries;
+    out->points = calibration->points;
+    out->unix_s = calibration->at_s;
+}
 
 static void show(struct shown *shown, const struct omen_collection_info *info,
                  const char *graph_hash)
@@ -31,6 +51,8 @@ static void show(struct shown *shown, const struct omen_collection_info *info,
     shown->config.probes = settings->probes;
     shown->config.epoch_points = settings->epoch_points;
     shown->config.checkpoint_bytes = settings->checkpoint_bytes;
+    shown->config.target_recall = settings->target_recall / 1e6;
+    show_calibration(shown, &info->calibration);
     out->name = shown->info.name;
     out->incarnation.data = shown->info.incarnation;
     out->incarnation.len = sizeof shown->info.incarnation;
@@ -84,6 +106,11 @@ struct omen_payload omen_reply_collections(enum omen_reply_form form,
         payload = pack(&response.base);
     } else if (form == OMEN_REPLY_GET) {
         Omendb__V1__GetCollectionResponse response = OMENDB__V1__GET_COLLECTION_RESPONSE__INIT;
+        response.collection = list[0];
+        payload = pack(&response.base);
+    } else if (form == OMEN_REPLY_UPDATE) {
+        Omendb__V1__UpdateCollectionResponse response =
+            OMENDB__V1__UPDATE_COLLECTION_RESPONSE__INIT;
         response.collection = list[0];
         payload = pack(&response.base);
     } else {

@@ -77,6 +77,20 @@ void omen_json_write_fault(struct omen_text *text, const struct omen_fault *faul
     omen_text_add(text, "}}\n");
 }
 
+static void write_calibration(struct omen_text *text, const struct omen_calibration *c)
+{
+    omen_text_add(text,
+                  ",\"calibration\":{\"ef\":%" PRIu32 ",\"ef_100\":%" PRIu32 ",\"rerank\":%" PRIu32
+                  ",\"rerank_100\":%" PRIu32
+                  ",\"recall\":%g,\"recall_100\":%g,\"target_recall\":%g",
+                  c->ef[0], c->ef[1], c->rerank[0], c->rerank[1], c->recall[0] / 1e6,
+                  c->recall[1] / 1e6, c->target / 1e6);
+    omen_text_add(text,
+                  ",\"live_queries\":%s,\"queries\":%" PRIu32 ",\"points\":%" PRIu32
+                  ",\"unix_s\":%" PRIu32 "}",
+                  c->live != 0 ? "true" : "false", c->queries, c->points, c->at_s);
+}
+
 void omen_json_write_collection(struct omen_text *text, const struct omen_collection_info *info,
                                 const char *graph_hash)
 {
@@ -91,9 +105,11 @@ void omen_json_write_collection(struct omen_text *text, const struct omen_collec
     omen_text_add(text,
                   "\",\"config\":{\"dim\":%" PRIu32 ",\"metric\":\"%s\",\"links\":%" PRIu32
                   ",\"candidates\":%" PRIu32 ",\"probes\":%" PRIu32 ",\"epoch_points\":%" PRIu32
-                  ",\"checkpoint_bytes\":%" PRIu32 "}",
+                  ",\"checkpoint_bytes\":%" PRIu32 ",\"target_recall\":%g}",
                   settings->dim, metrics[settings->metric], settings->links, settings->candidates,
-                  settings->probes, settings->epoch_points, settings->checkpoint_bytes);
+                  settings->probes, settings->epoch_points, settings->checkpoint_bytes,
+                  settings->target_recall / 1e6);
+    write_calibration(text, &info->calibration);
     omen_text_add(text,
                   ",\"points\":%" PRIu64 ",\"log_position\":%" PRIu64
                   ",\"searchable_position\":%" PRIu64 ",\"epoch\":%" PRIu64

@@ -48,6 +48,7 @@ static const struct omen_method *const methods[] = {
     &omen_method_search,
     &omen_method_create_collection,
     &omen_method_get_collection,
+    &omen_method_update_collection,
     &omen_method_list_collections,
     &omen_method_delete_collection,
     &omen_method_validate_collection,

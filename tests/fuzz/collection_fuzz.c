@@ -18,6 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     omen_message *message = fuzz_message_create(data, size, fuzz_hash(data, size) | 1);
     struct omen_create_request create;
     struct omen_get_request get;
+    struct omen_update_request update;
     struct omen_name_request named;
     struct omen_fault fault = {0};
     omen_code code = omen_decode_create(message, &create, &fault);
@@ -29,6 +30,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                    "metric %d", (int)create.settings.metric);
     code = omen_decode_get(message, &get, &fault);
     check(&fault, code, get.name);
+    code = omen_decode_update(message, &update, &fault);
+    check(&fault, code, update.name);
+    if (code == OMEN_OK)
+        FUZZ_CHECK(update.target_recall == 0 || (update.target_recall >= OMEN_TARGET_RECALL_MIN &&
+                                                 update.target_recall <= OMEN_TARGET_RECALL_MAX),
+                   "target %u", update.target_recall);
     code = omen_decode_delete(message, &named, &fault);
     check(&fault, code, named.name);
     code = omen_decode_validate(message, &named, &fault);

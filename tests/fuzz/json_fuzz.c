@@ -1,5 +1,5 @@
-/* json_fuzz.c - bodies of the HTTP port: every body is read as a create, a search, an insert, an
- * upsert, a delete and a get.
+/* json_fuzz.c - bodies of the HTTP port: every body is read as a create, an update, a search, an
+ * insert, an upsert, a delete and a get.
  *
  * Searches run, points go in and out, as with the other targets.
  */
@@ -18,6 +18,15 @@ static void read_create(const omen_json *json)
     struct omen_create_request request;
     struct omen_fault fault = {0};
     omen_code code = omen_json_read_create(json, &request, &fault);
+
+    if (code != OMEN_OK) fuzz_check_fault(&fault, code);
+}
+
+static void read_update(const omen_json *json)
+{
+    struct omen_update_request request = {.name = "filled"};
+    struct omen_fault fault = {0};
+    omen_code code = omen_json_read_update(json, &request, &fault);
 
     if (code != OMEN_OK) fuzz_check_fault(&fault, code);
 }
@@ -153,6 +162,7 @@ static void read_all(const omen_json *json, uint64_t hash)
     if (!begun) omen_collection_release(place_filled("filled", PLACE_DIM, OMEN_METRIC_L2, 200));
     begun = true;
     read_create(json);
+    read_update(json);
     read_search(json);
     read_write(json, OMEN_JSON_INSERT, taker);
     read_write(json, OMEN_JSON_UPSERT, taker);

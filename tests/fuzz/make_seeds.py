@@ -389,6 +389,13 @@ def collection_seeds(pb):
             name="new", config=pb.CollectionConfig(dim=8)),
         "create-long-name": pb.CreateCollectionRequest(name="n" * 500, config=config),
         "get-with-hash": pb.GetCollectionRequest(name="l2", with_graph_hash=True),
+        "create-target": pb.CreateCollectionRequest(
+            name="new", config=pb.CollectionConfig(dim=8, metric=1, target_recall=0.9)),
+        "create-target-nan": pb.CreateCollectionRequest(
+            name="new", config=pb.CollectionConfig(dim=8, metric=1, target_recall=math.nan)),
+        "update": pb.UpdateCollectionRequest(name="l2", target_recall=0.99, calibrate=True),
+        "update-nothing": pb.UpdateCollectionRequest(name="l2"),
+        "update-target-1": pb.UpdateCollectionRequest(name="l2", target_recall=1),
         "delete": pb.DeleteCollectionRequest(name="l2"),
         "validate": pb.ValidateCollectionRequest(name="cosine"),
     }
@@ -414,6 +421,10 @@ def json_seeds():
     seeds = {
         "create": {"name": "new", "config": {**create, "links": 8, "candidates": 32, "probes": 4,
                                              "epoch_points": 100, "checkpoint_bytes": 4096}},
+        "create-target": {"name": "new", "config": {**create, "target_recall": 0.9}},
+        "create-target-text": {"name": "new", "config": {**create, "target_recall": "0.9"}},
+        "update": {"target_recall": 0.99, "calibrate": True},
+        "update-target-huge": {"target_recall": 1e300},
         "create-metric-number": {"name": "new", "config": {"dim": 8, "metric": 3}},
         "create-metric-unknown": {"name": "new", "config": {"dim": 8, "metric": "l3"}},
         "create-no-config": {"name": "new"},

@@ -114,6 +114,42 @@ def test_a_metric_must_be_chosen(api, metric):
     assert refusal.field == "config.metric"
 
 
+def update(api, name, **fields):
+    return api.collections.UpdateCollection(c.UpdateCollectionRequest(name=name, **fields),
+                                            timeout=TIMEOUT_S).collection
+
+
+def test_a_target_recall_is_shown_and_can_be_changed(api):
+    name = api.create()
+    assert get(api, name).config.target_recall == 0.97
+    assert update(api, name, target_recall=0.995).config.target_recall == 0.995
+    assert get(api, name).config.target_recall == 0.995
+    made = create(api, f"{name}-own", dim=2, metric=c.METRIC_L2, target_recall=0.9)
+    assert made.config.target_recall == 0.9
+    assert made.calibration.ef == 0  # it is searched exactly until it is larger
+    assert update(api, name, calibrate=True).calibration.ef == 0
+    delete(api, made.name)  # a server has 256 at most, and the others' tests want theirs
+    delete(api, name)
+
+
+@pytest.mark.parametrize("target", [0.49, 0.9991, 1, 2, -1, float("nan"), float("inf")])
+def test_a_target_recall_out_of_range_is_refused_with_its_value_and_limits(api, target):
+    created = refusal_of(lambda: create(api, "never", dim=3, metric=c.METRIC_L2,
+                                        target_recall=target))
+    updated = refusal_of(lambda: update(api, "nobody", target_recall=target))
+    for refusal, field in (created, "config.target_recall"), (updated, "target_recall"):
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_LIMIT")
+        assert refusal.field == field
+        assert refusal.sentence == f"{field} is {target:g}; it is 0.5 to 0.999"
+
+
+def test_an_update_of_nothing_or_of_nobody_is_refused(api):
+    nothing = refusal_of(lambda: update(api, "nobody"))
+    assert (nothing.code, nothing.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "BAD_MESSAGE")
+    nobody = refusal_of(lambda: update(api, "nobody", calibrate=True))
+    assert (nobody.code, nobody.reason) == (grpc.StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND")
+
+
 def test_a_request_without_settings_is_refused(api):
     refusal = refusal_of(lambda: api.collections.CreateCollection(
         c.CreateCollectionRequest(name="never"), timeout=TIMEOUT_S))

@@ -15,7 +15,7 @@ def test_a_collection_is_created_shown_listed_and_dropped(http, api, name):
                           epoch_points=100)
     assert created["config"] == {"dim": 3, "metric": "cosine", "links": 8, "candidates": 32,
                                  "probes": 4, "epoch_points": 100,
-                                 "checkpoint_bytes": 16 << 20}
+                                 "checkpoint_bytes": 16 << 20, "target_recall": 0.97}
     http.insert(name, {1: (1, 2, 3), 2: (3, 2, 1)})
     shown = http.get(f"/v1/collections/{name}?with_graph_hash=true").json
     told = info_of(api, name)
@@ -46,6 +46,7 @@ def test_a_metric_is_a_name_or_its_number(http, api, name, metric, number):
     ("ok", {"dim": 2, "metric": 1, "links": 3}), ("ok", {"dim": 2, "metric": 1, "links": 17}),
     ("ok", {"dim": 2, "metric": 1, "candidates": 1000}),
     ("ok", {"dim": 2, "metric": 1, "probes": 65}),
+    ("ok", {"dim": 2, "metric": 1, "target_recall": 1.5}),
     ("ok", {"dim": 2, "metric": 1, "epoch_points": 10000}), ("ok", None),
     ("", {"dim": 2, "metric": 1}), ("a b", {"dim": 2, "metric": 1}),
     ("ä", {"dim": 2, "metric": 1}), ("n" * 65, {"dim": 2, "metric": 1}),
@@ -60,6 +61,25 @@ def test_a_refusal_is_the_one_of_grpc(http, api, request_name, config):
     assert answer.error["code"] == refusal.code.name == "INVALID_ARGUMENT"
     assert (answer.error["reason"], answer.error["message"]) == (refusal.reason, refusal.sentence)
     assert answer.error.get("field") == refusal.field
+
+
+def test_a_target_recall_is_changed_as_over_grpc(http, api, name):
+    http.create(name, target_recall=0.9)
+    assert info_of(api, name).config.target_recall == 0.9
+    answer = http.post(f"/v1/collections/{name}/update", {"target_recall": 0.99,
+                                                          "calibrate": True})
+    assert answer.status == 200 and answer.json["config"]["target_recall"] == 0.99
+    assert answer.json["calibration"] == {
+        "ef": 0, "ef_100": 0, "rerank": 0, "rerank_100": 0, "recall": 0, "recall_100": 0,
+        "target_recall": 0, "live_queries": False, "queries": 0, "points": 0, "unix_s": 0}
+    assert info_of(api, name).config.target_recall == 0.99
+    for body, reason in ({}, "BAD_MESSAGE"), ({"target_recall": 2}, "BAD_LIMIT"), (
+            {"target_recall": "0.9"}, "BAD_MESSAGE"), ({"calibrate": 1}, "BAD_MESSAGE"), (
+            {"recall": 0.9}, "BAD_MESSAGE"):
+        refused = http.post(f"/v1/collections/{name}/update", body)
+        assert (refused.status, refused.error["reason"]) == (400, reason)
+    assert http.post("/v1/collections/nobody/update", {"calibrate": True}).status == 404
+    assert http.ask("DELETE", f"/v1/collections/{name}").status == 200
 
 
 def test_a_name_that_is_taken_or_unknown_is_told_as_grpc_does(http, api, name):

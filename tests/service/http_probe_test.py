@@ -149,6 +149,9 @@ def test_counters_follow_what_both_front_ends_do(server):
                 "log_bytes", "slots", "slots_max", "checkpoint_position"):
         assert after[f'omendb_collection_{key}{{collection="a"}}'] == info[key]
     assert info["points"] == 3
+    assert after['omendb_collection_target_recall{collection="a"}'] == 0.97
+    for key in ("ef", "recall", "queries", "live", "timestamp_seconds"):
+        assert after[f'omendb_collection_calibrated_{key}{{collection="a"}}'] == 0
     assert after['omendb_collection_dead_slots{collection="a"}'] == info["slots"] - 3
 
 

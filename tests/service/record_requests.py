@@ -80,6 +80,11 @@ def calls():
     yield COLLECTION + "ValidateCollection", [c.ValidateCollectionRequest(name=NAME)]
     yield COLLECTION + "DeleteCollection", [c.DeleteCollectionRequest(name=NAME)]
     yield COLLECTION + "GetCollection", [c.GetCollectionRequest(name=NAME)]
+    yield COLLECTION + "CreateCollection", [c.CreateCollectionRequest(
+        name="target", config=c.CollectionConfig(dim=2, metric=c.METRIC_L2, target_recall=0.9))]
+    yield COLLECTION + "UpdateCollection", [c.UpdateCollectionRequest(
+        name="target", target_recall=0.995, calibrate=True)]
+    yield COLLECTION + "UpdateCollection", [c.UpdateCollectionRequest(name="target")]
 
 
 def main():

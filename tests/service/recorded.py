@@ -34,6 +34,7 @@ RESPONSES = {
     "/omendb.v1.VectorService/Search": v.SearchResponse,
     "/omendb.v1.CollectionService/CreateCollection": c.CreateCollectionResponse,
     "/omendb.v1.CollectionService/GetCollection": c.GetCollectionResponse,
+    "/omendb.v1.CollectionService/UpdateCollection": c.UpdateCollectionResponse,
     "/omendb.v1.CollectionService/ListCollections": c.ListCollectionsResponse,
     "/omendb.v1.CollectionService/DeleteCollection": c.DeleteCollectionResponse,
     "/omendb.v1.CollectionService/ValidateCollection": c.ValidateCollectionResponse,

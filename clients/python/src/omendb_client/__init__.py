@@ -1,6 +1,6 @@
 """omendb_client: stream vectors into omendb-server, search them in batches. See Client."""
 from omendb_client.client import Client
-from omendb_client.collection import METRICS, Collection, Validation
+from omendb_client.collection import METRICS, Calibration, Collection, Validation
 from omendb_client.errors import (
     Aborted,
     AlreadyExists,
@@ -30,10 +30,10 @@ from omendb_client.writes import DeleteResult, GetResult, UpsertResult
 
 __all__ = [
     "METRICS", "PAD_DISTANCE", "PAD_ID", "SHORTFALLS", "Aborted", "AlreadyExists", "Cancelled",
-    "Client", "Collection", "DataLoss", "DeadlineExceeded", "DeleteResult", "FailedPrecondition",
-    "GetResult", "InsertResult", "InsertStream", "Internal", "InvalidArgument", "ItemError",
-    "NotFound", "OmenError", "Progress", "QueryError", "QueryOptions", "ReadToken",
-    "ResourceExhausted", "SearchResult", "Unavailable", "Unimplemented", "UpsertResult",
-    "Validation",
+    "Calibration", "Client", "Collection", "DataLoss", "DeadlineExceeded", "DeleteResult",
+    "FailedPrecondition", "GetResult", "InsertResult", "InsertStream", "Internal",
+    "InvalidArgument", "ItemError", "NotFound", "OmenError", "Progress", "QueryError",
+    "QueryOptions", "ReadToken", "ResourceExhausted", "SearchResult", "Unavailable",
+    "Unimplemented", "UpsertResult", "Validation",
 ]
 __version__ = "0.1.0"

@@ -46,9 +46,11 @@ class Client:
 
     def create_collection(self, name: str, dim: int, metric: str = "cosine", *, links: int = 0,
                           candidates: int = 0, probes: int = 0, epoch_points: int = 0,
-                          checkpoint_bytes: int = 0) -> Collection:
+                          checkpoint_bytes: int = 0, target_recall: float = 0) -> Collection:
         """Creates a collection. `metric` is "cosine", "l2" (squared) or "ip"; a 0 elsewhere means
-        the server's default. Raises AlreadyExists, InvalidArgument."""
+        the server's default. `target_recall` (0.5 to 0.999; the default is 0.97) is the share of
+        true neighbours that searches without an ef shall find. Raises AlreadyExists,
+        InvalidArgument."""
         config = collection_pb2.CollectionConfig(
             dim=unsigned("dim", dim),
             metric=collections.metric_value(metric),
@@ -57,6 +59,7 @@ class Client:
             probes=unsigned("probes", probes),
             epoch_points=unsigned("epoch_points", epoch_points),
             checkpoint_bytes=unsigned("checkpoint_bytes", checkpoint_bytes),
+            target_recall=target_recall,
         )
         request = collection_pb2.CreateCollectionRequest(name=name, config=config)
         response = wires.call(self._wire.create_collection, request, self._timeout)
@@ -66,6 +69,16 @@ class Client:
         """Raises NotFound. The graph's hash takes seconds for millions of points."""
         request = collection_pb2.GetCollectionRequest(name=name, with_graph_hash=with_graph_hash)
         response = wires.call(self._wire.get_collection, request, self._timeout)
+        return collections.from_message(response.collection)
+
+    def update_collection(self, name: str, *, target_recall: float = 0, calibrate: bool = False,
+                          timeout: float | None = None) -> Collection:
+        """Changes the target recall (0: leave it), calibrates ef at once, or both in this order.
+        Returns the collection as it is then. A calibration takes as long as up to 256 exact
+        searches. Raises NotFound, InvalidArgument, Unavailable (READ_ONLY)."""
+        request = collection_pb2.UpdateCollectionRequest(
+            name=name, target_recall=target_recall, calibrate=calibrate)
+        response = wires.call(self._wire.update_collection, request, self._or_own(timeout))
         return collections.from_message(response.collection)
 
     def list_collections(self) -> list[Collection]:

@@ -15,6 +15,23 @@ _METRIC_NAMES = {value: name for name, value in METRICS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What the last calibration found: searches that name no ef go by it."""
+
+    ef: int  # for k up to 10
+    ef_100: int  # for k = 100
+    rerank: int  # how many of the found are compared by their original vectors
+    rerank_100: int
+    recall: float  # measured with them
+    recall_100: float
+    target_recall: float  # that was aimed at
+    live_queries: bool  # False: too few queries had come, stored points stood in
+    queries: int  # how many of them
+    points: int  # that the collection had
+    unix_s: int  # when
+
+
+@dataclasses.dataclass(frozen=True)
 class Collection:
     """A snapshot of a collection's settings and counters."""
 
@@ -26,6 +43,7 @@ class Collection:
     probes: int
     epoch_points: int
     checkpoint_bytes: int
+    target_recall: float
     points: int  # searchable
     log_position: int  # of the last durable record
     searchable_position: int  # of the last record that searches see
@@ -39,6 +57,7 @@ class Collection:
     slots: int  # points, and deleted ones whose space is not free yet
     slots_max: int  # the most there were: what memory and disk are sized by
     checkpoint_position: int  # of the last checkpoint record applied; 0: none yet
+    calibration: Calibration | None  # None: there was none yet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +87,7 @@ def from_message(message: messages.Collection) -> Collection:
         probes=config.probes,
         epoch_points=config.epoch_points,
         checkpoint_bytes=config.checkpoint_bytes,
+        target_recall=config.target_recall,
         points=message.points,
         log_position=message.log_position,
         searchable_position=message.searchable_position,
@@ -81,7 +101,15 @@ def from_message(message: messages.Collection) -> Collection:
         slots=message.slots,
         slots_max=message.slots_max,
         checkpoint_position=message.checkpoint_position,
+        calibration=_calibration(message.calibration),
     )
+
+
+def _calibration(message: messages.Calibration) -> Calibration | None:
+    if message.ef == 0:
+        return None
+    return Calibration(**{field.name: getattr(message, field.name)
+                          for field in dataclasses.fields(Calibration)})
 
 
 def validation_from_message(message: messages.ValidateCollectionResponse) -> Validation:

@@ -39,7 +39,7 @@ class QueryOptions:
     """How one query is searched, in place of the call's k, ef and exact."""
 
     k: int = 10
-    ef: int | None = None  # None: the server's default
+    ef: int | None = None  # None: what the collection's target_recall needs
     exact: bool = False
 
     def to_message(self) -> messages.SearchOptions:

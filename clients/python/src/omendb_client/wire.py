@@ -72,6 +72,7 @@ class Wire:
         )
         self.create_collection = self._collection("Create")
         self.get_collection = self._collection("Get")
+        self.update_collection = self._collection("Update")
         self.list_collections = self._collection("List", "Collections")
         self.delete_collection = self._collection("Delete")
         self.validate_collection = self._collection("Validate")
