@@ -177,7 +177,7 @@ void omen_checkpointer_take(omen_collection *collection, struct omen_epoch *boun
 {
     struct omen_checkpointer *k = collection->engine->checkpointer;
     struct omen_capture *capture = boundary->capture;
-    omen_error err = {"the epoch was not applied", ""};
+    omen_error err = {.message = "the epoch was not applied"};
 
     boundary->capture = NULL;
     if (!applied || capture->code != OMEN_OK || atomic_load(&k->stop)) {

@@ -15,6 +15,7 @@
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
+#include "engine/ingest.h"
 #include "engine/memory.h"
 #include "engine/query_sample.h"
 #include "engine/settings.h"
@@ -165,6 +166,8 @@ void omen_collection_get_info(omen_collection *collection, struct omen_collectio
     out->calibration = collection->tuning.calibration;
     (void)pthread_mutex_unlock(&collection->tuning_mutex);
     omen_checkpointer_get_info(collection, &out->checkpoint);
+    if (collection->engine->ingest != NULL)
+        out->refusal_code = omen_ingest_check(collection, &out->refusal);
 #define OP(field, type) out->kernels[i++] = collection->kernels.field##_name;
     OMEN_KERNEL_OPS(OP)
 #undef OP
@@ -220,7 +223,7 @@ static omen_code restore_from(omen_collection *c, int dir, const struct omen_log
                               omen_error *err)
 {
     const struct omen_manifest *manifest = &c->checkpoints.manifest;
-    omen_error why = {"", ""};
+    omen_error why = {0};
 
     for (uint32_t i = 0; i < manifest->count; i++) {
         const uint64_t position = manifest->positions[i];
@@ -472,12 +475,20 @@ static omen_code close_tail(omen_collection *c, omen_error *err)
 {
     struct omen_epoch_list complete = {0};
     uint64_t position = 0;
+    omen_error why;
     omen_code code;
 
     if (!omen_admit_open_dirty(&c->admit)) return OMEN_OK;
     code = omen_log_append(c->log, OMEN_RECORD_CLOSE, (uint16_t)c->admit.algorithm, NULL, 0,
-                           &position, err);
-    if (code == OMEN_OK) code = omen_log_sync(c->log, err);
+                           &position, &why);
+    if (code == OMEN_RESOURCE_EXHAUSTED && strcmp(why.reason, OMEN_REASON_DISK_FULL) == 0) {
+        /* The log thread closes it when there is room: until then it is durable, and not
+         * searchable, as far as nobody was told that it is. */
+        omen_room_note(&c->engine->room, &why, true);
+        return OMEN_OK;
+    }
+    if (code != OMEN_OK) return omen_fail_because(err, code, why.reason, "%s", why.message);
+    code = omen_log_sync(c->log, err);
     if (code == OMEN_OK) code = omen_admit_close(c, position, &complete, err);
     if (code == OMEN_OK) code = apply_all(c, &complete, err);
     return code;

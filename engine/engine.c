@@ -36,10 +36,12 @@ static uint32_t cpu_count(void)
     return n > (long)OMEN_THREADS_MAX ? OMEN_THREADS_MAX : (uint32_t)n;
 }
 
-static omen_code open_data_dir(omen_engine *engine, omen_error *err)
+static omen_code open_data_dir(omen_engine *engine, uint64_t reserve, omen_error *err)
 {
     engine->dir = engine->storage->ops->open_dir(engine->storage, engine->data_dir);
-    return engine->dir >= 0 ? OMEN_OK : omen_storage_fail(err, "open %s", engine->data_dir);
+    if (engine->dir < 0) return omen_storage_fail(err, "open %s", engine->data_dir);
+    omen_room_init(&engine->room, engine->storage, engine->dir, reserve);
+    return OMEN_OK;
 }
 
 omen_code omen_engine_open(const struct omen_engine_options *options, omen_engine **out,
@@ -52,9 +54,10 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     if (engine == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an engine");
     engine->lock_fd = engine->dir = -1;
     (void)pthread_mutex_init(&engine->registry_mutex, NULL);
+    (void)pthread_mutex_init(&engine->writes_mutex, NULL);
     code = check_options(options, engine, err);
     if (code == OMEN_OK) code = omen_directory_lock(engine->data_dir, &engine->lock_fd, err);
-    if (code == OMEN_OK) code = open_data_dir(engine, err);
+    if (code == OMEN_OK) code = open_data_dir(engine, options->disk_reserve, err);
     if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
     if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
     if (code == OMEN_OK)
@@ -65,6 +68,7 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
                                     engine, err);
     if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
     if (code == OMEN_OK) code = omen_checkpointer_create(engine, &engine->checkpointer, err);
+    if (code == OMEN_OK) (void)!omen_room_check(&engine->room, 0, NULL);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
     if (code == OMEN_OK) code = omen_checkpointer_start(engine->checkpointer, err);
     if (code == OMEN_OK && engine->calibrate_seconds > 0)
@@ -73,6 +77,7 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
         omen_engine_close(engine);
         return code;
     }
+    omen_engine_tell_writes(engine);
     *out = engine;
     return OMEN_OK;
 }
@@ -89,8 +94,12 @@ void omen_engine_close(omen_engine *engine)
         omen_collection_release(engine->collections[i]);
     omen_step_destroy(engine->step);
     omen_crew_destroy(engine->crew);
-    if (engine->dir >= 0) engine->storage->ops->close(engine->storage, engine->dir);
+    if (engine->dir >= 0) {
+        omen_room_deinit(&engine->room);
+        engine->storage->ops->close(engine->storage, engine->dir);
+    }
     if (engine->lock_fd >= 0) (void)close(engine->lock_fd);
+    (void)pthread_mutex_destroy(&engine->writes_mutex);
     (void)pthread_mutex_destroy(&engine->registry_mutex);
     omen_free(engine->data_dir);
     omen_free(engine);
@@ -120,6 +129,7 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
         code =
             omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_LIMIT",
                               "there are %u collections; that is the limit", OMEN_COLLECTIONS_MAX);
+    if (code == OMEN_OK) code = omen_room_refusal(&engine->room, err);
     if (code == OMEN_OK) code = make_collection(engine, name, incarnation, &checked, &c, err);
     if (code == OMEN_OK) code = register_collection(engine, c, err);
     if (code == OMEN_OK && info != NULL) omen_collection_get_info(c, info);
@@ -209,6 +219,39 @@ omen_code omen_collection_delete(omen_engine *engine, const char *name, omen_err
     return OMEN_OK;
 }
 
+void omen_engine_get_disk(omen_engine *engine, struct omen_disk_info *out)
+{
+    *out = (struct omen_disk_info){.free = omen_room_free_bytes(&engine->room),
+                                   .reserve = engine->room.reserve,
+                                   .full = omen_room_level(&engine->room) != OMEN_ROOM_FOR_ALL};
+}
+
+void omen_engine_count_failed(omen_engine *engine, const omen_error *why)
+{
+    (void)pthread_mutex_lock(&engine->writes_mutex);
+    if (why != NULL) engine->failure = *why;
+    engine->failed_count += why != NULL ? 1 : UINT32_MAX;
+    (void)pthread_mutex_unlock(&engine->writes_mutex);
+    omen_engine_tell_writes(engine);
+}
+
+/* Under the mutex throughout, so that the last thing told is how it is. */
+void omen_engine_tell_writes(omen_engine *engine)
+{
+    omen_error why = {0};
+    omen_code code = OMEN_OK;
+
+    if (engine->writes == NULL) return;
+    (void)pthread_mutex_lock(&engine->writes_mutex);
+    code = omen_room_refusal(&engine->room, &why);
+    if (code == OMEN_OK && engine->failed_count > 0) {
+        code = OMEN_UNAVAILABLE;
+        why = engine->failure;
+    }
+    engine->writes(engine->event_user, code, &why);
+    (void)pthread_mutex_unlock(&engine->writes_mutex);
+}
+
 void omen_engine_tell(const omen_engine *engine, enum omen_event_level level, const char *format,
                       ...)
 {
@@ -229,6 +272,7 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
 
     engine->storage = options->storage == NULL ? omen_storage_files() : options->storage;
     engine->event = options->event;
+    engine->writes = options->writes;
     engine->event_user = options->event_user;
     engine->loading = options->loading;
     engine->replay_ns_max = options->replay_ms_max == OMEN_REPLAY_MS_OFF ? 0

@@ -55,21 +55,29 @@ enum omen_event_level { OMEN_EVENT_INFO, OMEN_EVENT_WARNING, OMEN_EVENT_ERROR };
  * thread; must not block and must not call the engine. */
 typedef void omen_event_fn(void *user, enum omen_event_level level, const char *message);
 
+/* Whether writes are taken has changed, or may have. OMEN_OK: they are. Else why not:
+ * OMEN_RESOURCE_EXHAUSTED DISK_FULL until there is room again; OMEN_UNAVAILABLE READ_ONLY: some
+ * collection takes none until a restart. Any engine thread, one call at a time; must not block and
+ * must not call the engine. */
+typedef void omen_writes_fn(void *user, omen_code code, const omen_error *why);
+
 #define OMEN_REPLAY_MS_OFF UINT32_MAX
 
 struct omen_engine_options {
-    const char *data_dir;       /* created if missing; one process at a time (locked) */
-    uint32_t ingest_threads;    /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
-    uint32_t shards;            /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
-                                   the same graph */
-    uint32_t search_threads;    /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
-    const char *simd;           /* highest kernel tier to use, NULL = the CPU's highest */
-    uint32_t calibrate_seconds; /* between two calibrations of a collection, at least: up to
-                                   OMEN_CALIBRATE_SECONDS_MAX; 0: only when asked for, and on stored
-                                   points, as no query is kept */
-    uint32_t calibrate_percent; /* of one core, 1..100; 0 = OMEN_CALIBRATE_PERCENT_DEFAULT */
-    omen_event_fn *event;       /* NULL: nobody listens */
-    void *event_user;
+    const char *data_dir;         /* created if missing; one process at a time (locked) */
+    uint32_t ingest_threads;      /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    uint32_t shards;              /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
+                                     the same graph */
+    uint32_t search_threads;      /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    const char *simd;             /* highest kernel tier to use, NULL = the CPU's highest */
+    uint32_t calibrate_seconds;   /* between two calibrations of a collection, at least: up to
+                                     OMEN_CALIBRATE_SECONDS_MAX; 0: only when asked for, and on
+                                     stored points, as no query is kept */
+    uint32_t calibrate_percent;   /* of one core, 1..100; 0 = OMEN_CALIBRATE_PERCENT_DEFAULT */
+    omen_event_fn *event;         /* NULL: nobody listens */
+    omen_writes_fn *writes;       /* NULL: nobody listens */
+    void *event_user;             /* of both */
+    uint64_t disk_reserve;        /* bytes of the disk that writes leave free (room.h) */
     struct omen_storage *storage; /* for tests (storage_memory.h); NULL: the file system. Borrowed
                                      until close */
     /* A checkpoint is written to a file when replaying the log behind the last one would take so
@@ -107,6 +115,14 @@ void omen_engine_close(omen_engine *engine);
  * are there. Before a close it makes the next start short. Any thread but the engine's own.
  * Fails: as omen_collection_checkpoint(), with the first failure; the others were tried. */
 OMEN_CHECKED omen_code omen_engine_checkpoint(omen_engine *engine, omen_error *err);
+
+/* The disk of the data directory, in bytes. Any thread. */
+struct omen_disk_info {
+    uint64_t free;
+    uint64_t reserve;
+    bool full; /* writes are refused until there is room again */
+};
+void omen_engine_get_disk(omen_engine *engine, struct omen_disk_info *out);
 
 /* ---- collections -------------------------------------------------------------------------- */
 
@@ -180,6 +196,8 @@ struct omen_collection_info {
     uint64_t log_bytes;
     struct omen_calibration calibration;
     struct omen_checkpoint_info checkpoint;
+    omen_code refusal_code; /* not OMEN_OK: it takes no writes, and why */
+    omen_error refusal;
     const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
 };
 
@@ -187,7 +205,7 @@ struct omen_collection_info {
  * Threads: any. `info` may be NULL.
  * Fails: OMEN_INVALID_ARGUMENT   name or a setting is out of range
  *        OMEN_ALREADY_EXISTS     the name is taken
- *        OMEN_RESOURCE_EXHAUSTED OMEN_COLLECTIONS_MAX reached, or memory
+ *        OMEN_RESOURCE_EXHAUSTED OMEN_COLLECTIONS_MAX reached, memory, or DISK_FULL
  *        OMEN_UNAVAILABLE        the file system refused */
 OMEN_CHECKED omen_code omen_collection_create(omen_engine *engine, const char *name,
                                               const struct omen_collection_settings *settings,
@@ -285,7 +303,7 @@ struct omen_stream_options {
  * Owns:  *out, release it with omen_stream_close(). It holds the collection.
  * Fails: OMEN_NOT_FOUND (the collection was deleted), OMEN_INVALID_ARGUMENT BAD_MODE,
  *        OMEN_UNAVAILABLE READ_ONLY (it takes no writes until a restart),
- *        OMEN_RESOURCE_EXHAUSTED. */
+ *        OMEN_RESOURCE_EXHAUSTED (memory; or DISK_FULL, until there is room again). */
 OMEN_CHECKED omen_code omen_stream_open(omen_collection *collection,
                                         const struct omen_stream_options *options,
                                         omen_stream **out, omen_error *err);

@@ -7,6 +7,7 @@
 #include "engine/collection.h"
 #include "engine/crew.h"
 #include "engine/engine.h"
+#include "engine/room.h"
 
 struct omen_calibrator;
 struct omen_checkpointer;
@@ -30,6 +31,7 @@ struct omen_engine {
     void *event_user;
     struct omen_step *step; /* who has the crew has it */
     omen_crew *crew;        /* at start-up the opening thread's, then the applier's */
+    omen_writes_fn *writes;
     struct omen_ingest *ingest;
     struct omen_checkpointer *checkpointer; /* NULL while collections are loaded */
     uint64_t replay_ns_max;                 /* 0: off */
@@ -37,6 +39,12 @@ struct omen_engine {
     uint32_t loaded, to_load; /* collections; at start-up */
     struct omen_search_pool *pool;
     struct omen_calibrator *calibrator; /* NULL: calibrations are made when asked for */
+    struct omen_room room;              /* room.h says whose it is */
+
+    /* What omen_engine_tell_writes() has told, and of whom: under its mutex. */
+    pthread_mutex_t writes_mutex;
+    uint32_t failed_count; /* collections that take no writes until a restart */
+    omen_error failure;    /* of the last of them */
 
     pthread_mutex_t registry_mutex;
     /* Under the mutex: sorted by name, each counted. */
@@ -50,5 +58,12 @@ void omen_engine_tell(const omen_engine *engine, enum omen_event_level level, co
 
 /* At start-up: this share of the collection in work is loaded. */
 void omen_engine_tell_loading(omen_engine *engine, double share);
+
+/* A collection takes no writes any more, or (`why` is NULL) is one of those no longer. Any thread.
+ */
+void omen_engine_count_failed(omen_engine *engine, const omen_error *why);
+
+/* Tells whether writes are taken, after something about it has changed. Any thread. */
+void omen_engine_tell_writes(omen_engine *engine);
 
 #endif

@@ -10,9 +10,14 @@
  * backlog, and a lone insert waits for nobody. This decides only where boundaries are written: what
  * the graph becomes, the written boundaries decide.
  *
- * Failure: whatever goes wrong between append and publish leaves log and memory at odds, so the
- * collection takes no more writes (its streams die with the reason, searches go on) until a restart
- * replays the log.
+ * No room on the disk (room.h): a group is looked at before anything of it is written, and the room
+ * of its points' originals is had before, too, so that what is in the log can be admitted. What
+ * finds no room is refused (its streams die with DISK_FULL; their sessions can be resumed), and
+ * nothing of it is anywhere; the log thread looks again by itself.
+ *
+ * Failure: whatever else goes wrong between append and publish leaves log and memory at odds, so
+ * the collection takes no more writes (its streams die with the reason, searches go on) until a
+ * restart replays the log.
  */
 #include "engine/ingest.h"
 
@@ -46,17 +51,22 @@ struct omen_ingest {
     pthread_cond_t settled; /* a SETTINGS record is through, or refused */
     /* All below, and the fields of collections that say so: under the mutex. */
     bool stop;
-    uint32_t in_work;                          /* collections that a thread holds right now */
-    omen_collection *log_first, *log_last;     /* have pending or wait for a CLOSE */
+    bool told_full;                        /* the log thread's: that there is no room was told */
+    uint32_t in_work;                      /* collections that a thread holds right now */
+    omen_collection *log_first, *log_last; /* have pending or wait for a CLOSE */
     omen_collection *apply_first, *apply_last; /* have complete epochs */
     omen_collection *timer_first;              /* have points that expire */
 };
 
 struct group {
     struct omen_pending *first;
-    bool writes;    /* somebody opens a stream or sends a chunk */
-    bool settings;  /* somebody changes some */
-    bool refused;   /* the collection failed or was dropped: nothing is written */
+    bool writes;   /* somebody opens a stream or sends a chunk */
+    bool settings; /* somebody changes some */
+    bool refused;  /* the collection failed or was dropped: nothing is written */
+    bool full;     /* there is no room for what is not written yet: */
+    omen_error why;
+    uint64_t bytes; /* of the records, and the points in them */
+    uint64_t points;
     bool close;     /* a CLOSE record shall follow */
     bool file;      /* the CHECKPOINT shall become a file */
     uint32_t now_s; /* EXPIRE's time */
@@ -74,6 +84,12 @@ static void take_group(omen_collection *c, struct group *group);
 static void wait_for_work(struct omen_ingest *ingest);
 static void set_timer(struct omen_ingest *ingest, omen_collection *c);
 static void trim_log(omen_collection *c);
+static omen_code write_group(omen_collection *c, struct group *group, uint64_t *first,
+                             omen_error *err);
+static omen_code make_room(omen_collection *c, struct group *group, omen_error *err);
+static omen_code note_full(omen_collection *c, struct group *group, bool own, omen_code code,
+                           const omen_error *err);
+static void look_for_room(struct omen_ingest *ingest);
 static omen_code append_clockwork(omen_collection *c, struct group *group, uint64_t *first,
                                   omen_error *err);
 static omen_code append_group(omen_collection *c, struct group *group, uint64_t *first,
@@ -250,7 +266,12 @@ omen_code omen_ingest_settings(omen_collection *collection, const void *payload,
     code = enqueue(collection, &pending, err);
     while (code == OMEN_OK && !done)
         (void)pthread_cond_wait(&ingest->settled, &ingest->mutex);
-    if (code == OMEN_OK && !admitted) code = refuse_if_closed(collection, err);
+    if (code == OMEN_OK && !admitted) {
+        code = refuse_if_closed(collection, err);
+        if (code == OMEN_OK)
+            code = omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, OMEN_REASON_DISK_FULL,
+                                     "there was no room on the disk, and is again: try again");
+    }
     (void)pthread_mutex_unlock(&ingest->mutex);
     return code;
 }
@@ -265,9 +286,11 @@ void omen_ingest_drop(omen_collection *collection)
     atomic_store_explicit(&collection->gone, true, memory_order_relaxed);
     (void)pthread_mutex_lock(&ingest->mutex);
     collection->dropped = true;
+    const bool failed = collection->failed;
     list_log(ingest, collection); /* the log thread lets go of what waits in the open epoch */
     (void)pthread_mutex_unlock(&ingest->mutex);
     kill_streams(collection, code, &why);
+    if (failed) omen_engine_count_failed(collection->engine, NULL);
 }
 
 void omen_ingest_remind(omen_collection *collection)
@@ -289,7 +312,7 @@ static omen_code refuse_if_closed(const omen_collection *c, omen_error *err)
         return omen_fail_because(err, OMEN_UNAVAILABLE, "READ_ONLY",
                                  "collection '%s' takes no writes until a restart: %.160s", c->name,
                                  c->failure.message);
-    return OMEN_OK;
+    return omen_room_refusal(&c->engine->room, err);
 }
 
 omen_code omen_ingest_check(omen_collection *collection, omen_error *err)
@@ -357,7 +380,8 @@ static void list_apply(struct omen_ingest *ingest, omen_collection *c)
 static bool close_due(const omen_collection *c)
 {
     return c->open_dirty && c->complete_first == NULL && !c->failed && !c->dropped &&
-           (!c->applying || c->open_points >= CLOSE_POINTS);
+           (!c->applying || c->open_points >= CLOSE_POINTS) &&
+           omen_room_level(&c->engine->room) != OMEN_ROOM_FOR_NONE;
 }
 
 /* ---- the log thread ----------------------------------------------------------------------- */
@@ -386,15 +410,16 @@ static void *log_main(void *arg)
 
         (void)pthread_mutex_lock(&c->admit_mutex);
         if (!group.refused) trim_log(c);
-        code = append_clockwork(c, &group, &first, &err);
-        if (code == OMEN_OK) code = append_group(c, &group, &first, &err);
-        if (code == OMEN_OK && first != 0) code = omen_log_sync(c->log, &err);
-        OMEN_FAULT_POINT("fsync");
+        code = write_group(c, &group, &first, &err);
         const uint64_t begin = now_ns();
         if (code == OMEN_OK) code = admit_group(c, &group, &err);
         (void)pthread_mutex_unlock(&c->admit_mutex);
         if (code != OMEN_OK) fail_collection(c, code, &err);
         if (first != 0) omen_checkpointer_worked(c, now_ns() - begin);
+        /* Who waits for an epoch that cannot be closed would wait for as long as there is no room.
+         */
+        if (group.full && omen_room_level(&ingest->engine->room) == OMEN_ROOM_FOR_NONE)
+            kill_streams(c, OMEN_RESOURCE_EXHAUSTED, &group.why);
         finish_group(ingest, c, &group);
 
         (void)pthread_mutex_lock(&ingest->mutex);
@@ -405,24 +430,131 @@ static void *log_main(void *arg)
     return NULL;
 }
 
-/* Under the mutex: until a collection is listed, or the engine stops. Collections whose next point
- * expires are listed when it is time. */
+/* Under the mutex: lists collections whose next point expires by now, unless not even that could be
+ * written. Returns when the next one does; UINT32_MAX: none. */
+static uint32_t list_expired(struct omen_ingest *ingest)
+{
+    const time_t now = time(NULL);
+    uint32_t next_s = UINT32_MAX;
+
+    if (omen_room_level(&ingest->engine->room) == OMEN_ROOM_FOR_NONE) return UINT32_MAX;
+    for (omen_collection *c = ingest->timer_first; c != NULL; c = c->next_to_expire) {
+        if ((time_t)c->next_expiry_s <= now && !c->failed && !c->dropped) list_log(ingest, c);
+        if ((time_t)c->next_expiry_s > now && c->next_expiry_s < next_s) next_s = c->next_expiry_s;
+    }
+    return next_s;
+}
+
+static struct timespec time_in(uint64_t ns)
+{
+    struct timespec at;
+
+    (void)clock_gettime(CLOCK_REALTIME, &at);
+    ns += (uint64_t)at.tv_nsec;
+    at.tv_sec += (time_t)(ns / 1000000000u);
+    at.tv_nsec = (long)(ns % 1000000000u);
+    return at;
+}
+
+/* Under the mutex: until a collection is listed, or the engine stops. Looks for points that expire,
+ * and for room on the disk where there was none. */
 static void wait_for_work(struct omen_ingest *ingest)
 {
     while (ingest->log_first == NULL && !ingest->stop) {
-        struct timespec until = {.tv_sec = (time_t)UINT32_MAX};
-        time_t now = time(NULL);
+        const uint32_t next_s = list_expired(ingest);
+        const uint64_t probe_ns = omen_room_probe_in_ns(&ingest->engine->room);
+        struct timespec until = {.tv_sec = (time_t)next_s};
 
-        for (omen_collection *c = ingest->timer_first; c != NULL; c = c->next_to_expire) {
-            if ((time_t)c->next_expiry_s <= now && !c->failed && !c->dropped) list_log(ingest, c);
-            if ((time_t)c->next_expiry_s < until.tv_sec) until.tv_sec = (time_t)c->next_expiry_s;
-        }
         if (ingest->log_first != NULL) return;
-        if (until.tv_sec <= now || ingest->timer_first == NULL)
+        if (probe_ns == 0) {
+            look_for_room(ingest);
+            continue;
+        }
+        if (probe_ns != UINT64_MAX && time_in(probe_ns).tv_sec < until.tv_sec)
+            until = time_in(probe_ns);
+        if (until.tv_sec == (time_t)UINT32_MAX)
             (void)pthread_cond_wait(&ingest->log_wake, &ingest->mutex);
         else
             (void)pthread_cond_timedwait(&ingest->log_wake, &ingest->mutex, &until);
     }
+}
+
+/* ---- room on the disk ----------------------------------------------------------------------- */
+
+/* Under the mutex, which is let go of meanwhile. With room again every collection is listed: what
+ * the log thread had to write of its own may have waited. */
+static void look_for_room(struct omen_ingest *ingest)
+{
+    omen_engine *engine = ingest->engine;
+
+    (void)pthread_mutex_unlock(&ingest->mutex);
+    if (omen_room_probe(&engine->room)) {
+        ingest->told_full = false;
+        omen_engine_tell(engine, OMEN_EVENT_INFO, "there is room on the disk again: writes go on");
+        omen_engine_tell_writes(engine);
+        (void)pthread_mutex_lock(&engine->registry_mutex);
+        (void)pthread_mutex_lock(&ingest->mutex);
+        for (uint32_t i = 0; i < engine->collection_count; i++)
+            list_log(ingest, engine->collections[i]);
+        (void)pthread_mutex_unlock(&ingest->mutex);
+        (void)pthread_mutex_unlock(&engine->registry_mutex);
+    }
+    (void)pthread_mutex_lock(&ingest->mutex);
+}
+
+/* Before anything of the group is written: room for its records, and for the originals of its
+ * points, as if all were new. */
+static omen_code make_room(omen_collection *c, struct group *group, omen_error *err)
+{
+    const struct omen_admit *admit = &c->admit;
+    const uint32_t points = (uint32_t)group->points;
+    const uint32_t again = points < admit->free.count ? points : admit->free.count;
+    uint64_t end = (uint64_t)admit->slot_count + points - again;
+
+    if (group->refused || group->bytes == 0) return OMEN_OK;
+    if (end > OMEN_SLOTS_MAX) end = OMEN_SLOTS_MAX;
+    omen_code code = omen_room_check(
+        &c->engine->room, group->bytes + omen_originals_missing(&c->originals, (uint32_t)end), err);
+    if (code == OMEN_OK)
+        code = omen_originals_reserve(&c->originals, (uint32_t)end,
+                                      admit->free.slots + admit->free.count - again, again, err);
+    return note_full(c, group, false, code, err);
+}
+
+/* Turns a lack of room into a group that is refused as far as it is not written; `own`: a record of
+ * the log thread's own found none. */
+static omen_code note_full(omen_collection *c, struct group *group, bool own, omen_code code,
+                           const omen_error *err)
+{
+    omen_engine *engine = c->engine;
+
+    if (code != OMEN_RESOURCE_EXHAUSTED || strcmp(err->reason, OMEN_REASON_DISK_FULL) != 0)
+        return code;
+    if (own || omen_room_level(&engine->room) == OMEN_ROOM_FOR_ALL)
+        omen_room_note(&engine->room, err, own);
+    group->full = true;
+    (void)!omen_room_refusal(&engine->room, &group->why);
+    if (!engine->ingest->told_full) {
+        engine->ingest->told_full = true;
+        omen_engine_tell(engine, OMEN_EVENT_ERROR, "writes are refused: %s", group->why.message);
+        omen_engine_tell_writes(engine);
+    }
+    return OMEN_OK;
+}
+
+/* ---- one group ------------------------------------------------------------------------------ */
+
+/* Its records, and one sync; *first is the position of the first, 0 if there was none. */
+static omen_code write_group(omen_collection *c, struct group *group, uint64_t *first,
+                             omen_error *err)
+{
+    omen_code code = make_room(c, group, err);
+
+    if (code == OMEN_OK) code = append_clockwork(c, group, first, err);
+    if (code == OMEN_OK) code = append_group(c, group, first, err);
+    if (code == OMEN_OK && *first != 0) code = omen_log_sync(c->log, err);
+    OMEN_FAULT_POINT("fsync");
+    return code;
 }
 
 /* Under the mutex: keeps the collection in the list of timers while any of its points expires. */
@@ -457,6 +589,8 @@ static void take_group(omen_collection *c, struct group *group)
         bytes += (*at)->bytes;
         group->writes |= (*at)->kind == OMEN_PENDING_OPEN || (*at)->kind == OMEN_PENDING_CHUNK;
         group->settings |= (*at)->kind == OMEN_PENDING_SETTINGS;
+        if ((*at)->kind == OMEN_PENDING_OPEN || (*at)->kind == OMEN_PENDING_SETTINGS)
+            group->bytes += OMEN_OPEN_RECORD_BYTES + (*at)->payload_bytes;
         if ((*at)->chunk != NULL) points += (*at)->chunk->count + (*at)->chunk->delete_count;
         at = &(*at)->next;
     }
@@ -466,6 +600,8 @@ static void take_group(omen_collection *c, struct group *group)
     c->pending_first = rest;
     if (rest == NULL) c->pending_last = NULL;
     if (rest != NULL) list_log(c->engine->ingest, c);
+    group->bytes += bytes;
+    group->points = points;
     /* As if the group were admitted; an epoch that its size will end needs no record. */
     bool was_dirty = c->open_dirty;
     uint32_t was_points = c->open_points;
@@ -557,7 +693,7 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
     uint64_t now_s = (uint64_t)time(NULL);
     omen_code code = OMEN_OK;
 
-    if (group->refused) return OMEN_OK;
+    if (group->refused || omen_room_level(&c->engine->room) == OMEN_ROOM_FOR_NONE) return OMEN_OK;
     group->now_s = (uint32_t)now_s;
     if (expiry_is_due(c, group)) {
         code =
@@ -565,13 +701,14 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
         *first = group->expire_position;
     }
     group->file = atomic_load(&c->checkpoints.wanted);
+    group->writes = group->writes && !group->full;
     if (code == OMEN_OK && checkpoint_is_due(c, group)) {
         if (group->file) code = prepare_file(c, group, first, err);
         if (code == OMEN_OK)
             code = append_own(c, OMEN_RECORD_CHECKPOINT, NULL, 0, &group->checkpoint_position, err);
         if (*first == 0) *first = group->checkpoint_position;
     }
-    return code;
+    return note_full(c, group, true, code, err);
 }
 
 static enum omen_record_type record_type(const struct omen_pending *p)
@@ -589,7 +726,8 @@ static omen_code append_group(omen_collection *c, struct group *group, uint64_t 
     omen_code code = OMEN_OK;
     uint64_t position = 0;
 
-    for (struct omen_pending *p = group->first; p != NULL && code == OMEN_OK; p = p->next) {
+    for (struct omen_pending *p = group->first; p != NULL && !group->full && code == OMEN_OK;
+         p = p->next) {
         struct iovec parts[OMEN_CHUNK_PARTS];
         int count = 1;
 
@@ -602,13 +740,16 @@ static omen_code append_group(omen_collection *c, struct group *group, uint64_t 
             parts[0] = (struct iovec){(void *)(uintptr_t)p->payload, p->payload_bytes};
         code = omen_log_append(c->log, record_type(p), (uint16_t)c->admit.algorithm, parts, count,
                                &position, err);
-        p->position = position;
-        if (*first == 0) *first = position;
         OMEN_FAULT_POINT("append");
+        if (code == OMEN_OK) p->position = position;
+        if (*first == 0) *first = p->position;
+        code = note_full(c, group, false, code, err);
     }
-    if (code == OMEN_OK && group->close && !group->refused) {
+    if (code == OMEN_OK && group->close && !group->refused && (c->open_dirty || *first != 0) &&
+        omen_room_level(&c->engine->room) != OMEN_ROOM_FOR_NONE) {
         code = append_own(c, OMEN_RECORD_CLOSE, NULL, 0, &group->close_position, err);
         if (*first == 0) *first = group->close_position;
+        code = note_full(c, group, true, code, err);
     }
     return code;
 }
@@ -711,6 +852,8 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
         }
         omen_chunk_destroy(p->chunk);
         OMEN_FAULT_POINT("ack");
+        if (group->full && p->position == 0 && p->kind != OMEN_PENDING_CLOSED)
+            omen_stream_kill(stream, OMEN_RESOURCE_EXHAUSTED, &group->why);
         omen_stream_notify(stream);
         if (p->kind == OMEN_PENDING_CLOSED)
             forget_closed(c, p);
@@ -835,12 +978,16 @@ static void notify_streams(omen_collection *c)
 static void fail_collection(omen_collection *c, omen_code code, const omen_error *why)
 {
     struct omen_ingest *ingest = c->engine->ingest;
+    omen_error told;
 
     (void)pthread_mutex_lock(&ingest->mutex);
+    const bool first = !c->failed && !c->dropped;
     if (!c->failed) c->failure = *why;
     c->failed = true;
     list_log(ingest, c);
+    (void)!refuse_if_closed(c, &told);
     (void)pthread_mutex_unlock(&ingest->mutex);
+    if (first) omen_engine_count_failed(c->engine, &told);
     omen_engine_tell(c->engine, OMEN_EVENT_ERROR,
                      "collection '%s' takes no writes until a restart: %s", c->name, why->message);
     kill_streams(c, code, why);

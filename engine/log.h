@@ -86,6 +86,7 @@ struct omen_log {
 
 /* Appends one record, gathered from `parts`. Its position (last + 1) goes to *position.
  * Fails: OMEN_UNAVAILABLE (the file system said no; the log takes nothing more after that),
+ *        OMEN_RESOURCE_EXHAUSTED DISK_FULL (nothing of the record is in the log, which goes on),
  *        OMEN_INVALID_ARGUMENT (longer than OMEN_RECORD_BYTES_MAX). */
 OMEN_CHECKED omen_code omen_log_append(omen_log *log, enum omen_record_type type,
                                        uint16_t algorithm_version, const struct iovec *parts,
@@ -105,7 +106,8 @@ OMEN_CHECKED omen_code omen_log_read(omen_log *log, uint64_t from, omen_log_visi
  * stays, and the last file always does. Durable when it returns OMEN_OK; after a crash in between
  * it is done or not, and opening finishes it.
  * Fails: OMEN_UNAVAILABLE: the log takes nothing more if it is unknown where it will begin; if a
- *        file could not be removed it goes on, and the next opening tries again. */
+ *        file could not be removed it goes on, and the next opening tries again.
+ *        OMEN_RESOURCE_EXHAUSTED DISK_FULL: nothing was done. */
 OMEN_CHECKED omen_code omen_log_trim(omen_log *log, uint64_t before, omen_error *err);
 
 /* Begins a new file, so that a trim can let go of all that was appended before, and makes that

@@ -7,8 +7,11 @@
  * it.
  *
  * Failure modes:
- *   - The file system refuses a write or a sync: the log is broken from then on and refuses
- *     everything, naming the first failure. What is on disk then is at worst a torn tail.
+ *   - There is no room for a record, or for the file that it would begin: what was written of it is
+ *     cut off again, and the log goes on as if nobody had asked.
+ *   - The file system refuses a write for another reason, or a sync for any: the log is broken from
+ *     then on and refuses everything, naming the first failure. What is on disk then is at worst a
+ *     torn tail.
  *   - A crash leaves a torn tail: of what was appended since the last sync any part may be there,
  *     whole records behind bad ones among it. Opening cuts it off from the first bad record on.
  *     Nobody was told that it is durable.
@@ -125,6 +128,12 @@ static omen_code write_record(struct file_log *log, const struct omen_record_hea
                               const struct iovec *parts, int part_count, omen_error *err);
 static omen_code read_segment(struct file_log *log, size_t i, const struct reading *reading,
                               omen_error *err);
+static omen_code remove_begun(struct file_log *log, const char *name, omen_code code,
+                              omen_error *err);
+static omen_code take_back(struct file_log *log, omen_code code, const omen_error *failure,
+                           omen_error *err);
+static omen_code pass_or_break(struct file_log *log, omen_code code, const omen_error *failure,
+                               omen_error *err);
 static omen_code break_log(struct file_log *log, const omen_error *failure, omen_error *err);
 static omen_code refuse_if_broken(const struct file_log *log, omen_error *err);
 
@@ -379,28 +388,51 @@ static omen_code mend(struct file_log *log, struct omen_log_walk *walk,
     return OMEN_OK;
 }
 
-/* Makes a new last file, complete and synced, and leaves the one before. */
+/* Makes a new last file, complete and synced, and leaves the one before.
+ * Fails: OMEN_RESOURCE_EXHAUSTED DISK_FULL: there is no new file, also not after power loss, and
+ * the log may go on with the one before. OMEN_UNAVAILABLE: it may not. */
 static omen_code begin_segment(struct file_log *log, uint64_t first, omen_error *err)
 {
+    struct omen_storage *storage = log->storage;
     char name[NAME_BYTES];
 
     name_segment(first, name);
     omen_code code = add_segment(log, first, err);
     if (code != OMEN_OK) return code;
-    struct omen_storage *storage = log->storage;
     const int file = storage->ops->open(storage, log->dir, name, O_RDWR | O_CREAT | O_EXCL);
-    if (file < 0) return omen_fail(err, OMEN_UNAVAILABLE, "create %s: %m", name);
+    if (file < 0) {
+        code = omen_storage_fail(err, "create %s", name);
+        log->segment_count--;
+        return code;
+    }
+    code = write_own_record(log, file, name, first, err);
+    if (code == OMEN_OK && storage->ops->sync(storage, file, false) != 0)
+        code = omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", name);
+    if (code == OMEN_OK && storage->ops->sync(storage, log->dir, true) != 0)
+        code = omen_fail(err, OMEN_UNAVAILABLE, "sync the directory of %s: %m", name);
+    if (code != OMEN_OK) {
+        storage->ops->close(storage, file);
+        log->segment_count--;
+        return code == OMEN_RESOURCE_EXHAUSTED ? remove_begun(log, name, code, err) : code;
+    }
     if (log->file >= 0) storage->ops->close(storage, log->file);
     log->file = file;
-    code = write_own_record(log, file, name, first, err);
-    if (code != OMEN_OK) return code;
-    if (storage->ops->sync(storage, file, false) != 0)
-        return omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", name);
-    if (storage->ops->sync(storage, log->dir, true) != 0)
-        return omen_fail(err, OMEN_UNAVAILABLE, "sync the directory of %s: %m", name);
     last_segment(log)->bytes = OMEN_RECORD_HEADER_BYTES;
     (void)atomic_fetch_add_explicit(&log->bytes, OMEN_RECORD_HEADER_BYTES, memory_order_relaxed);
     return OMEN_OK;
+}
+
+/* A file that found no room must not come back: the record whose number it has as its name may go
+ * into the file before it. */
+static omen_code remove_begun(struct file_log *log, const char *name, omen_code code,
+                              omen_error *err)
+{
+    struct omen_storage *storage = log->storage;
+
+    if (storage->ops->remove(storage, log->dir, name) == 0 &&
+        storage->ops->sync(storage, log->dir, true) == 0)
+        return code;
+    return omen_fail(err, OMEN_UNAVAILABLE, "remove %s, for which there was no room: %m", name);
 }
 
 static omen_code write_own_record(const struct file_log *log, int file, const char *name,
@@ -415,13 +447,14 @@ static omen_code write_own_record(const struct file_log *log, int file, const ch
 
     omen_record_encode(&header, NULL, 0, bytes);
     omen_code code = omen_storage_write_all(log->storage, file, &part, 1, &offset, &failure);
-    if (code != OMEN_OK) return omen_fail(err, code, "begin %s: %s", name, failure.message);
+    if (code != OMEN_OK)
+        return omen_fail_because(err, code, failure.reason, "begin %s: %s", name, failure.message);
     return OMEN_OK;
 }
 
 /* Behind the last record, where the next one will overwrite it: all before it was synced. It need
- * not get to the disk, and no failure matters: it only lets opening tell damage from a torn tail.
- */
+ * not get to the disk: it only lets opening tell damage from a torn tail. But half a mark, from a
+ * disk that is full, would be damage once another file follows. */
 static void write_mark(struct file_log *log)
 {
     const struct omen_record_header header = {.type = OMEN_RECORD_FILE,
@@ -434,7 +467,12 @@ static void write_mark(struct file_log *log)
 
     omen_record_encode(&header, NULL, 0, bytes);
     code = omen_storage_write_all(log->storage, log->file, &part, 1, &offset, NULL);
-    (void)code;
+    if (code == OMEN_OK ||
+        log->storage->ops->truncate(log->storage, log->file, last_segment(log)->bytes) == 0)
+        return;
+    omen_error cut;
+    (void)!omen_fail(&cut, OMEN_UNAVAILABLE, "cut off half a mark: %m");
+    (void)!break_log(log, &cut, NULL);
 }
 
 /* ---- appending ----------------------------------------------------------------------------- */
@@ -462,7 +500,7 @@ static omen_code append(omen_log *base, enum omen_record_type type, uint16_t alg
     if (last_segment(log)->bytes + stored > log->file_bytes &&
         last_segment(log)->bytes > OMEN_RECORD_HEADER_BYTES) {
         code = rotate(log, &failure);
-        if (code != OMEN_OK) return break_log(log, &failure, err);
+        if (code != OMEN_OK) return pass_or_break(log, code, &failure, err);
     }
     const struct omen_record_header header = {.type = (uint8_t)type,
                                               .format_version = OMEN_LOG_FORMAT_VERSION,
@@ -471,7 +509,7 @@ static omen_code append(omen_log *base, enum omen_record_type type, uint16_t alg
                                               .unsynced = unsynced(log),
                                               .length = (uint32_t)length};
     code = write_record(log, &header, parts, part_count, &failure);
-    if (code != OMEN_OK) return break_log(log, &failure, err);
+    if (code != OMEN_OK) return take_back(log, code, &failure, err);
     last_segment(log)->bytes += stored;
     (void)atomic_fetch_add_explicit(&log->bytes, stored, memory_order_relaxed);
     *position = ++log->last_position;
@@ -518,7 +556,7 @@ static omen_code rotate_now(omen_log *base, omen_error *err)
     omen_code code = refuse_if_broken(log, err);
     if (code != OMEN_OK || last_segment(log)->bytes <= OMEN_RECORD_HEADER_BYTES) return code;
     code = rotate(log, &failure);
-    return code == OMEN_OK ? OMEN_OK : break_log(log, &failure, err);
+    return code == OMEN_OK ? OMEN_OK : pass_or_break(log, code, &failure, err);
 }
 
 static omen_code sync_data(const struct file_log *log, omen_error *err)
@@ -551,6 +589,28 @@ static omen_code write_record(struct file_log *log, const struct omen_record_hea
     const size_t padding = omen_record_stored_bytes(header->length) - sizeof bytes - header->length;
     gathered[count++] = (struct iovec){(void *)(uintptr_t)zeros, padding};
     return omen_storage_write_all(log->storage, log->file, gathered, count, &offset, err);
+}
+
+/* No room is no harm, if what was written of the record can be cut off: behind the last record
+ * nothing must stand that could be taken for one. */
+static omen_code take_back(struct file_log *log, omen_code code, const omen_error *failure,
+                           omen_error *err)
+{
+    omen_error cut;
+
+    if (code != OMEN_RESOURCE_EXHAUSTED ||
+        log->storage->ops->truncate(log->storage, log->file, last_segment(log)->bytes) == 0)
+        return pass_or_break(log, code, failure, err);
+    (void)!omen_fail(&cut, OMEN_UNAVAILABLE, "cut off a record for which there was no room: %m");
+    return break_log(log, &cut, err);
+}
+
+static omen_code pass_or_break(struct file_log *log, omen_code code, const omen_error *failure,
+                               omen_error *err)
+{
+    if (code != OMEN_RESOURCE_EXHAUSTED) return break_log(log, failure, err);
+    if (err != NULL) *err = *failure;
+    return code;
 }
 
 static omen_code break_log(struct file_log *log, const omen_error *failure, omen_error *err)
@@ -647,7 +707,7 @@ static omen_code trim(omen_log *base, uint64_t before, omen_error *err)
     if (count == 0) return OMEN_OK;
     /* A failure may be one of a sync, after which nobody knows which note will be there. */
     code = omen_log_trim_store(log->storage, log->dir, log->segments[count].first, &failure);
-    if (code != OMEN_OK) return break_log(log, &failure, err);
+    if (code != OMEN_OK) return pass_or_break(log, code, &failure, err);
     log->first_position = log->segments[count].first;
     return remove_segments(log, count, err);
 }

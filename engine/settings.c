@@ -136,7 +136,7 @@ omen_code omen_settings_read(const uint8_t *payload, size_t length, uint32_t ver
     size_t fixed = OMEN_INCARNATION_BYTES + bytes + 4;
     uint32_t fields[FIELDS] = {0};
     uint32_t name_length = 0;
-    omen_error why = {"", ""};
+    omen_error why = {0};
     omen_code code;
 
     if (length >= fixed) memcpy(&name_length, payload + fixed - 4, 4);

@@ -36,4 +36,6 @@ static void write_message(omen_error *err, const char *reason, const char *forma
     (void)vsnprintf(sentence, sizeof sentence, format, args);
     (void)snprintf(err->reason, sizeof err->reason, "%s", reason);
     memcpy(err->message, sentence, sizeof sentence);
+    err->figures = (struct omen_figures){0};
+    err->retry_ms = 0;
 }

@@ -6,6 +6,8 @@
 #ifndef OMEN_STATUS_H
 #define OMEN_STATUS_H
 
+#include <stdint.h>
+
 /* The values are gRPC's own; service/listener.c asserts it, so its mapping is a cast. */
 #define OMEN_CODE_MAP(X)                                                                           \
     X(OMEN_OK, 0)                                                                                  \
@@ -33,15 +35,21 @@ typedef enum omen_code {
 typedef struct omen_error {
     char message[OMEN_ERROR_MAX]; /* NUL-terminated, cut off if too long */
     char reason[OMEN_REASON_MAX]; /* ErrorInfo.reason, [A-Z][A-Z0-9_]+, or empty */
+    /* Where room is missing, in bytes; all zero elsewhere. */
+    struct omen_figures {
+        uint64_t used, limit, needed;
+    } figures;
+    uint32_t retry_ms; /* when it may be worth another try; 0: nothing is known */
 } omen_error;
 
 /* Reasons that the engine itself tells apart. */
-#define OMEN_REASON_DISK_FULL "DISK_FULL"
+#define OMEN_REASON_DISK_FULL    "DISK_FULL"
+#define OMEN_REASON_MEMORY_LIMIT "MEMORY_LIMIT"
 
 #define OMEN_CHECKED           __attribute__((warn_unused_result))
 #define OMEN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
-/* Writes the sentence into `err` unless it is NULL, clears its reason, and returns `code`, so
+/* Writes the sentence into `err` unless it is NULL, clears all else in it, and returns `code`, so
  * that a failing check is one line. */
 OMEN_CHECKED OMEN_PRINTF(3, 4) omen_code
     omen_fail(omen_error *err, omen_code code, const char *format, ...);

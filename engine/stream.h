@@ -72,6 +72,7 @@ struct omen_pending {
         uint64_t errors_seen_seq; /* not in records of algorithm version 1 */
     } open;                       /* OPEN: the record's payload; CLOSED: the session */
 };
+#define OMEN_OPEN_RECORD_BYTES 64u /* at most */
 _Static_assert(sizeof(struct omen_open_payload) == OMEN_SESSION_ID_BYTES + 8, "no padding");
 /* The CLOSED entry lives in the stream, so that ending one needs no memory. */
 struct omen_pending *omen_stream_closing(omen_stream *stream);

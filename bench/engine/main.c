@@ -77,7 +77,7 @@ int main(int argc, char **argv)
     static struct bench bench; /* zeroed, and too large for some stacks */
     struct flags flags = {0};
     char line[LINE_MAX_BYTES];
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (parse_flags(argc, argv, &flags, &err) != OMEN_OK) {
         (void)fprintf(stderr, "omen_engine_bench: %s\n", err.message);
@@ -181,7 +181,7 @@ static void close_all(struct bench *bench)
 
 static void obey(struct bench *bench, const char *line)
 {
-    omen_error err = {"", ""};
+    omen_error err = {0};
     size_t length = strcspn(line, " ");
     omen_code code = omen_fail(&err, OMEN_INVALID_ARGUMENT, "no such command: %s", line);
 

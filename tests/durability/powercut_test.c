@@ -38,7 +38,7 @@ static void open_engine(struct history *h)
 {
     const struct omen_engine_options options = {
         .data_dir = h->f.dir, .ingest_threads = 1, .search_threads = 1, .storage = h->storage};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (omen_engine_open(&options, &h->f.engine, &err) != OMEN_OK)
         fail_msg("seed %" PRIu64 ": open: %s", h->seed, err.message);
@@ -63,7 +63,7 @@ static void expect_points(omen_collection *c, const struct history *h)
 static omen_collection *reopen(struct history *h, uint32_t durable_chunks)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     uint32_t expected = h->points;
     uint32_t chunk = 0;
 

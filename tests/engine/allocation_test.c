@@ -73,7 +73,7 @@ void omen_pages_huge(void *pages, size_t bytes)
 static void open_with_one_search_thread(struct fixture_engine *f)
 {
     struct omen_engine_options options = {.ingest_threads = 1, .search_threads = 1};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     fixture_open(f, 1, 0);
     omen_engine_close(f->engine);

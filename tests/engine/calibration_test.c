@@ -146,7 +146,7 @@ static void old_queries_fade_from_the_sample_and_each_is_in_it_once(void **state
     float kept[OMEN_CALIBRATE_QUERIES_MAX];
     float again[OMEN_CALIBRATE_QUERIES_MAX];
     uint32_t old = OMEN_CALIBRATE_QUERIES_MAX;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     (void)state;
     for (int i = 0; i < 2; i++)
@@ -187,7 +187,7 @@ static struct omen_calibration calibration_of(omen_collection *c)
 
 static void calibrate(omen_collection *c)
 {
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (omen_collection_calibrate(c, &err) != OMEN_OK) fail_msg("%s", err.message);
 }
@@ -320,7 +320,7 @@ static void a_restart_finds_the_calibration_the_target_and_the_graph(void **stat
     struct fixture_engine f;
     float *rows;
     omen_collection *c;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     struct omen_collection_info before;
     struct omen_collection_info after;
     struct omen_calibration first;
@@ -363,7 +363,7 @@ static void a_target_of_its_own_is_in_a_collection_s_first_record(void **state)
     struct fixture_engine f;
     struct omen_collection_info info;
     omen_collection *c;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     (void)state;
     fixture_open(&f, 1, 0);
@@ -440,7 +440,7 @@ static void the_background_calibrates_a_collection_that_is_worth_it(void **state
 static omen_code change(const uint32_t *pairs, size_t count)
 {
     struct omen_settings_state settings = {.algorithm = 2, .checkpoint_bytes = 4096};
-    omen_error err = {"", ""};
+    omen_error err = {0};
     bool tuned = false;
 
     return omen_settings_change((const uint8_t *)pairs, count * sizeof *pairs, &settings, &tuned,

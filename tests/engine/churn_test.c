@@ -124,7 +124,7 @@ static void draw(uint64_t *seed, uint64_t *ids, uint32_t n, uint32_t count)
 static double mean_degree(omen_collection *c)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (omen_collection_validate(c, &v, &err) != OMEN_OK) fail_msg("%s", err.message);
     return (double)v.links / (double)v.linked;

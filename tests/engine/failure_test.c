@@ -90,7 +90,7 @@ static void gate_open(struct gate *gate, omen_collection *c, const uint8_t *sess
 {
     struct omen_stream_options options = {
         .mode = OMEN_WRITE_INSERT_ONLY, .event = gate_event, .event_user = gate};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     *gate = (struct gate){.stream = NULL};
     atomic_init(&gate->only_dead, only_dead);
@@ -131,7 +131,7 @@ static omen_stream *open_counted(omen_collection *c, const uint8_t *session_id,
     struct omen_stream_options options = {
         .mode = OMEN_WRITE_INSERT_ONLY, .event = count_event, .event_user = events};
     omen_stream *stream = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (session_id != NULL) memcpy(options.session_id, session_id, sizeof options.session_id);
     assert_int_equal(omen_stream_open(c, &options, &stream, &err), OMEN_OK);
@@ -151,7 +151,7 @@ static void a_creation_that_fails_leaves_nothing_behind(void **state)
     for (uint32_t spare = 0; spare < 8; spare++) {
         struct omen_collection_settings wanted = settings();
         char name[16];
-        omen_error err = {"", ""};
+        omen_error err = {0};
         rlim_t old = limit_descriptors(spare);
         omen_code code;
 
@@ -179,7 +179,7 @@ static void open_over(struct fixture_engine *f, struct omen_storage *storage)
 {
     struct omen_engine_options options = {
         .ingest_threads = 1, .search_threads = 1, .storage = storage};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (f->dir[0] == '\0') {
         (void)snprintf(f->dir, sizeof f->dir, "/tmp/omen-test-XXXXXX");
@@ -317,7 +317,7 @@ static void fill_backlog(omen_stream *stream, uint32_t dim)
     const uint32_t points = OMEN_RECORD_BYTES_MAX / (dim * 4 + 16);
     const uint64_t chunks = OMEN_BACKLOG_BYTES_MAX / omen_chunk_record_bytes(points, dim) + 1;
     uint64_t *ids = calloc(points, sizeof *ids);
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     assert_non_null(ids);
     for (uint64_t seq = 1; seq <= chunks; seq++) {

@@ -76,7 +76,7 @@ void fixture_copy(const struct fixture_engine *from, struct fixture_engine *to)
 omen_collection *fixture_collection(struct fixture_engine *f, const char *name,
                                     struct omen_collection_settings settings)
 {
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_code code = omen_collection_create(f->engine, name, &settings, NULL, &err);
 
     if (code != OMEN_OK) fail_msg("create %s: %s", name, err.message);
@@ -86,7 +86,7 @@ omen_collection *fixture_collection(struct fixture_engine *f, const char *name,
 omen_collection *fixture_acquire(struct fixture_engine *f, const char *name)
 {
     omen_collection *c = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (omen_collection_acquire(f->engine, name, &c, &err) != OMEN_OK)
         fail_msg("acquire %s: %s", name, err.message);
@@ -106,7 +106,7 @@ struct fixture_stream *fixture_stream_open_as(omen_collection *c,
 {
     struct fixture_stream *s = calloc(1, sizeof *s);
     struct omen_stream_state state;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     assert_non_null(s);
     options.event = on_event;
@@ -143,7 +143,7 @@ void fixture_push(struct fixture_stream *s, const uint64_t *ids, const float *ve
                   uint32_t count)
 {
     omen_chunk *chunk = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     assert_int_equal(omen_chunk_create(s->stream, count, &chunk, &err), OMEN_OK);
     if (count > 0) {
@@ -159,7 +159,7 @@ void fixture_push(struct fixture_stream *s, const uint64_t *ids, const float *ve
 omen_chunk *fixture_chunk(struct fixture_stream *s, uint32_t points)
 {
     omen_chunk *chunk = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     assert_int_equal(omen_chunk_create(s->stream, points, &chunk, &err), OMEN_OK);
     return chunk;
@@ -167,7 +167,7 @@ omen_chunk *fixture_chunk(struct fixture_stream *s, uint32_t points)
 
 void fixture_push_chunk(struct fixture_stream *s, omen_chunk *chunk)
 {
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (omen_stream_push(s->stream, s->next_seq, chunk, &err) != OMEN_OK)
         fail_msg("push %llu: %s", (unsigned long long)s->next_seq, err.message);
@@ -187,7 +187,7 @@ void fixture_chunk_add(omen_chunk *chunk, uint32_t index, struct omen_id id, con
 void fixture_assert_sound(omen_collection *c)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_code code = OMEN_FAILED_PRECONDITION;
 
     /* Searchable comes before the epoch's receipts are all told: a moment of patience. */
@@ -249,7 +249,7 @@ void fixture_search(omen_collection *c, const float *queries, uint32_t count, ui
                     uint32_t ef, struct omen_search *out)
 {
     struct waiter w = {.done = false};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     (void)pthread_mutex_init(&w.mutex, NULL);
     (void)pthread_cond_init(&w.changed, NULL);
@@ -346,7 +346,7 @@ static void start(struct fixture_engine *f, uint32_t threads, uint32_t shards, c
                                           .simd = simd,
                                           .calibrate_seconds = fixture_calibrate_seconds,
                                           .calibrate_percent = 100};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     f->engine = NULL;
     if (omen_engine_open(&options, &f->engine, &err) != OMEN_OK)

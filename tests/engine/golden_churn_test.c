@@ -146,7 +146,7 @@ static void check_stored(const char *name, uint32_t points, uint64_t hash)
         struct fixture_engine stored;
         struct fixture_engine f;
         struct omen_validation v;
-        omen_error err = {"", ""};
+        omen_error err = {0};
         omen_collection *c;
 
         (void)snprintf(stored.dir, sizeof stored.dir, "%s/%s", OMEN_GOLDEN_DIR, name);

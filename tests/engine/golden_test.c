@@ -74,7 +74,7 @@ static int make(const char *dir, const char *name)
 static void check_golden(struct fixture_engine *f, const struct golden *golden)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_collection *c = fixture_acquire(f, golden->name);
 
     if (omen_collection_validate(c, &v, &err) != OMEN_OK) fail_msg("%s", err.message);

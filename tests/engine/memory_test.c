@@ -247,7 +247,7 @@ static uint64_t live(const char *dir, const float *rows)
         .dim = DIM, .metric = OMEN_METRIC_L2, .checkpoint_bytes = OMEN_CHECKPOINT_BYTES_MIN};
     omen_engine *engine = NULL;
     omen_collection *c = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     uint64_t acknowledged = 0;
     omen_code code = omen_engine_open(&options, &engine, &err);
 

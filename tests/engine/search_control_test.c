@@ -36,7 +36,7 @@ static void mark_done(struct omen_search *search)
 
 static void submit(struct omen_search *s)
 {
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     done.is = false;
     s->collection = c;

@@ -46,7 +46,7 @@ static int tear_down(void **state)
 static void assert_names(const char *words)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     assert_int_equal(omen_collection_validate(c, &v, &err), OMEN_DATA_LOSS);
     if (strstr(err.message, words) == NULL) fail_msg("'%s' does not name '%s'", err.message, words);
@@ -55,7 +55,7 @@ static void assert_names(const char *words)
 static void assert_sound(void)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (omen_collection_validate(c, &v, &err) != OMEN_OK) fail_msg("%s", err.message);
 }
@@ -63,7 +63,7 @@ static void assert_sound(void)
 static void a_sound_collection_passes_and_is_counted(void **state)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     (void)state;
     if (omen_collection_validate(c, &v, &err) != OMEN_OK) fail_msg("%s", err.message);
@@ -249,7 +249,7 @@ static void collections_of_every_metric_are_sound_live_and_after_replay(void **s
         float *rows = fixture_mixture(60 + m, 5000, 33, 40);
         struct fixture_engine other;
         struct omen_validation v;
-        omen_error err = {"", ""};
+        omen_error err = {0};
         omen_collection *o;
 
         fixture_open(&other, 2, 0);

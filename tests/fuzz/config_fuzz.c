@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int fd = -1;
     static struct omen_config config;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     char path[64];
 
     if (fd < 0) fd = memfd_create("omen.yaml", MFD_CLOEXEC);

@@ -41,7 +41,7 @@ static void try_open(const struct omen_insert_open *open)
                                           .errors_seen_seq = open->errors_seen_seq};
     omen_collection *collection = NULL;
     struct place_stream stream;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_code code = omen_collection_acquire(place_engine(), open->collection, &collection, &err);
 
     memcpy(options.session_id, open->session_id, sizeof options.session_id);

@@ -168,7 +168,7 @@ static void check_error(const struct omen_item_error *error, const struct model_
                         const struct model_write *write)
 {
     struct omen_item_error copy = *error;
-    omen_error sentence = {"", ""};
+    omen_error sentence = {0};
     omen_code code = omen_item_error_describe(&copy, MODEL_DIM, &sentence);
     struct model_item told = refused_of(error);
 

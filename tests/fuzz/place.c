@@ -53,7 +53,7 @@ omen_engine *place_engine(void)
 {
     struct omen_engine_options options = {
         .data_dir = engine_dir, .ingest_threads = 1, .shards = 2, .search_threads = 1};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (engine != NULL) return engine;
     place_make_dir(engine_dir);
@@ -66,7 +66,7 @@ omen_collection *place_collection(const char *name, uint32_t dim, omen_metric me
 {
     struct omen_collection_settings settings = {.dim = dim, .metric = metric};
     omen_collection *collection = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_code code = omen_collection_create(place_engine(), name, &settings, NULL, &err);
 
     if (code == OMEN_OK) code = omen_collection_acquire(place_engine(), name, &collection, &err);
@@ -77,7 +77,7 @@ omen_collection *place_collection(const char *name, uint32_t dim, omen_metric me
 void place_validate(omen_collection *collection)
 {
     struct omen_validation found;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_code code = OMEN_FAILED_PRECONDITION;
 
     for (int i = 0; i < 1000 && code == OMEN_FAILED_PRECONDITION; i++) {
@@ -174,7 +174,7 @@ static void take_errors(struct place_stream *s, struct place_errors *errors, uin
 uint64_t place_push(struct place_stream *s, omen_chunk *chunk, struct place_errors *errors)
 {
     struct omen_stream_state state;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     omen_stream_poll(s->stream, &state);
     uint64_t seq = state.received_seq + 1;
@@ -194,7 +194,7 @@ omen_collection *place_filled(const char *name, uint32_t dim, omen_metric metric
     struct place_stream s;
     struct place_errors errors;
     omen_chunk *chunk = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     uint64_t seed = points;
 
     FUZZ_CHECK(place_stream_open(&s, collection, &options, &err) == OMEN_OK, "%s", err.message);
@@ -256,7 +256,7 @@ static void check_results(const struct omen_search_run *run, bool columns)
     for (uint32_t q = 0; q < search->count; q++) {
         const struct omen_query_result *result = &search->results[q];
         uint32_t k = search->each[q].k == 0 ? OMEN_K_DEFAULT : search->each[q].k;
-        omen_error err = {"", ""};
+        omen_error err = {0};
 
         if (result->refusal == 0) {
             check_hits(result, k);

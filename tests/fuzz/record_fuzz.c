@@ -77,7 +77,7 @@ static struct omen_storage *make_storage(struct omen_storage *storage, const cha
 {
     struct iovec part = {(void *)(uintptr_t)data, size};
     uint64_t offset = 0;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (storage == NULL) {
         FUZZ_CHECK(omen_storage_memory_create(fuzz_hash(data, size), &storage, &err) == OMEN_OK,
@@ -132,7 +132,7 @@ static omen_log *open_log(struct omen_storage *storage, struct omen_log_report *
                           struct digest *digest, uint64_t until)
 {
     omen_log *log = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_code code = omen_log_file_open(storage, log_dir, &log, report, &err);
 
     *digest = (struct digest){.until = until};
@@ -154,7 +154,7 @@ static omen_code append_one(omen_log *log, uint64_t *position)
 {
     uint8_t payload[700]; /* more than a sector of the storage */
     struct iovec part = {payload, sizeof payload};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     memset(payload, 0x5a, sizeof payload);
     omen_code code = omen_log_append(log, OMEN_RECORD_OPEN, 1, &part, 1, position, &err);
@@ -164,7 +164,7 @@ static omen_code append_one(omen_log *log, uint64_t *position)
 
 static omen_code sync_all(omen_log *log)
 {
-    omen_error err = {"", ""};
+    omen_error err = {0};
     omen_code code = omen_log_sync(log, &err);
 
     if (code != OMEN_OK) fuzz_check_error(&err, code);
@@ -213,7 +213,7 @@ static void try_power_cut(const uint8_t *data, size_t size, const struct digest 
     struct digest digest;
     uint64_t synced = good->last;
     uint64_t position = 0;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     omen_storage_memory_set_faults(storage, &faults);
     omen_log *log = open_log(storage, &report, &digest, good->last);
@@ -242,7 +242,7 @@ static void try_note(const uint8_t *data, size_t size)
         make_storage(real ? clear_files() : NULL, "log.trimmed", data, size);
     uint64_t first = 0;
     uint64_t again = 0;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     int dir = storage->ops->open_dir(storage, log_dir);
     omen_code code = omen_log_trim_load(storage, dir, &first, &err);
 
@@ -332,7 +332,7 @@ static bool replay(struct omen_storage *storage, struct served *out)
     struct omen_collection_info *list = NULL;
     omen_collection *collection = NULL;
     omen_engine *engine = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
     size_t count = 0;
     omen_code code = omen_engine_open(&options, &engine, &err);
 

@@ -87,7 +87,7 @@ static void mend_token(struct omen_search_request *wanted, uint64_t hash)
 {
     struct omen_collection_info info;
     omen_collection *collection = NULL;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (!wanted->min_read.given || (hash & 2) == 0 ||
         omen_collection_acquire(place_engine(), wanted->collection, &collection, &err) != OMEN_OK)

@@ -28,7 +28,7 @@ static void begin(struct taker *taker)
 
 static void end(struct taker *taker)
 {
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     place_validate(taker->collection);
     for (size_t i = 0; i < TAKER_MODES; i++) {
@@ -68,7 +68,7 @@ struct place_stream *taker_stream(struct taker *taker, omen_write_mode mode)
 {
     struct place_stream *stream = &taker->streams[mode - OMEN_WRITE_INSERT_ONLY];
     struct omen_stream_options options = {.mode = mode};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (stream->stream != NULL) return stream;
     FUZZ_CHECK(place_stream_open(stream, taker->collection, &options, &err) == OMEN_OK, "%s",
@@ -111,7 +111,7 @@ static void check_ids(struct taker *taker, const struct model_id *ids, uint32_t 
     static struct omen_got got[OMEN_GET_IDS_MAX];
     static float vectors[OMEN_GET_IDS_MAX * PLACE_DIM];
     uint64_t position = 0;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     for (uint32_t first = 0; first < count; first += OMEN_GET_IDS_MAX) {
         uint32_t n = count - first < OMEN_GET_IDS_MAX ? count - first : OMEN_GET_IDS_MAX;

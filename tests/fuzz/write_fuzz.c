@@ -38,7 +38,7 @@ static void write_items(const struct pair *pair, const struct omen_write_request
     struct place_stream stream;
     struct omen_write_items a;
     struct omen_write_items b;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     FUZZ_CHECK(place_stream_open(&stream, taker->collection, &options, &err) == OMEN_OK, "%s",
                err.message);
