@@ -37,7 +37,8 @@ INPUT_SECONDS_MAX = 25
 DECODERS = ["service/base64.c", "service/config_file.c", "service/decode_collection.c",
             "service/decode_fields.c", "service/decode_get.c", "service/decode_insert.c",
             "service/decode_json.c", "service/decode_json_points.c", "service/decode_json_search.c",
-            "service/decode_points.c", "service/decode_search.c", "service/decode_write.c",
+            "service/decode_points.c", "service/decode_protobuf.c", "service/decode_search.c",
+            "service/decode_snapshot.c", "service/decode_write.c",
             "service/json_tree.c", "service/wire.c", "engine/chunk.c", "engine/chunk_record.c",
             "engine/expiry.c", "engine/log_trim.c", "engine/log_walk.c", "engine/record.c",
             "engine/settings.c", "engine/storage.c"]

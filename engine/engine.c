@@ -16,6 +16,7 @@
 #include "engine/memory.h"
 #include "engine/search.h"
 #include "engine/settings.h"
+#include "engine/snapshots.h"
 #include "engine/storage.h"
 
 static omen_code check_options(const struct omen_engine_options *options, omen_engine *engine,
@@ -24,6 +25,7 @@ static omen_code count_one(void *user, char *path, omen_error *err);
 static omen_code load_one(void *user, char *path, omen_error *err);
 static omen_code register_collection(omen_engine *engine, omen_collection *c, omen_error *err);
 static uint32_t find_place(const omen_engine *engine, const char *name, bool *there);
+static omen_code check_free(const omen_engine *engine, const char *name, omen_error *err);
 static omen_code make_collection(omen_engine *engine, const char *name, const uint8_t *incarnation,
                                  const struct omen_collection_settings *settings,
                                  omen_collection **out, omen_error *err);
@@ -55,9 +57,11 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     engine->lock_fd = engine->dir = -1;
     (void)pthread_mutex_init(&engine->registry_mutex, NULL);
     (void)pthread_mutex_init(&engine->writes_mutex, NULL);
+    (void)pthread_mutex_init(&engine->snapshots_mutex, NULL);
     code = check_options(options, engine, err);
     if (code == OMEN_OK) code = omen_directory_lock(engine->data_dir, &engine->lock_fd, err);
     if (code == OMEN_OK) code = open_data_dir(engine, options->disk_reserve, err);
+    if (code == OMEN_OK) omen_snapshots_clean(engine);
     if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
     if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
     if (code == OMEN_OK)
@@ -100,6 +104,7 @@ void omen_engine_close(omen_engine *engine)
     }
     if (engine->lock_fd >= 0) (void)close(engine->lock_fd);
     (void)pthread_mutex_destroy(&engine->writes_mutex);
+    (void)pthread_mutex_destroy(&engine->snapshots_mutex);
     (void)pthread_mutex_destroy(&engine->registry_mutex);
     omen_free(engine->data_dir);
     omen_free(engine);
@@ -112,7 +117,6 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
     struct omen_collection_settings checked = *settings;
     uint8_t incarnation[OMEN_INCARNATION_BYTES];
     omen_collection *c = NULL;
-    bool there = false;
     omen_code code = omen_name_check(name, err);
 
     if (code == OMEN_OK) code = omen_settings_check(&checked, err);
@@ -121,14 +125,7 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
         return omen_fail(err, OMEN_UNAVAILABLE, "no random bytes for an incarnation");
     /* Held while files are made: creating is rare, and two of one name must not race. */
     (void)pthread_mutex_lock(&engine->registry_mutex);
-    (void)find_place(engine, name, &there);
-    if (there)
-        code = omen_fail_because(err, OMEN_ALREADY_EXISTS, "COLLECTION_EXISTS",
-                                 "collection '%s' exists", name);
-    else if (engine->collection_count == OMEN_COLLECTIONS_MAX)
-        code =
-            omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_LIMIT",
-                              "there are %u collections; that is the limit", OMEN_COLLECTIONS_MAX);
+    code = check_free(engine, name, err);
     if (code == OMEN_OK) code = omen_room_refusal(&engine->room, err);
     if (code == OMEN_OK) code = make_collection(engine, name, incarnation, &checked, &c, err);
     if (code == OMEN_OK) code = register_collection(engine, c, err);
@@ -136,6 +133,39 @@ omen_code omen_collection_create(omen_engine *engine, const char *name,
     if (code == OMEN_OK)
         omen_engine_tell(engine, OMEN_EVENT_INFO, "collection '%s' created: dim %u, kernels %s",
                          c->name, c->settings.dim, c->kernels.dot_i8_many_name);
+    (void)pthread_mutex_unlock(&engine->registry_mutex);
+    return code;
+}
+
+omen_code omen_engine_name_is_free(omen_engine *engine, const char *name, omen_error *err)
+{
+    (void)pthread_mutex_lock(&engine->registry_mutex);
+    const omen_code code = check_free(engine, name, err);
+    (void)pthread_mutex_unlock(&engine->registry_mutex);
+    return code;
+}
+
+/* Loading took its time, and the name may be taken by now. */
+omen_code omen_engine_adopt(omen_engine *engine, omen_collection *c,
+                            struct omen_collection_info *info, omen_error *err)
+{
+    char made[OMEN_DIRECTORY_NAME_BYTES];
+    char making[OMEN_DIRECTORY_NAME_BYTES];
+    omen_code code = OMEN_OK;
+
+    omen_directory_name(c->incarnation, "", made);
+    omen_directory_name(c->incarnation, ".making", making);
+    (void)pthread_mutex_lock(&engine->registry_mutex);
+    code = check_free(engine, c->name, err);
+    if (code == OMEN_OK)
+        code = omen_directory_rename(engine->storage, engine->dir, making, made, err);
+    if (code == OMEN_OK) {
+        c->dir[strlen(c->dir) - strlen(".making")] = '\0';
+        code = register_collection(engine, c, err);
+        if (code == OMEN_OK && info != NULL) omen_collection_get_info(c, info);
+    } else {
+        omen_collection_release(c);
+    }
     (void)pthread_mutex_unlock(&engine->registry_mutex);
     return code;
 }
@@ -384,6 +414,22 @@ static uint32_t find_place(const omen_engine *engine, const char *name, bool *th
         i++;
     *there = i < engine->collection_count && strcmp(engine->collections[i]->name, name) == 0;
     return i;
+}
+
+/* Under the registry's mutex. */
+static omen_code check_free(const omen_engine *engine, const char *name, omen_error *err)
+{
+    bool there = false;
+
+    (void)find_place(engine, name, &there);
+    if (there)
+        return omen_fail_because(err, OMEN_ALREADY_EXISTS, "COLLECTION_EXISTS",
+                                 "collection '%s' exists", name);
+    if (engine->collection_count == OMEN_COLLECTIONS_MAX)
+        return omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "COLLECTION_LIMIT",
+                                 "there are %u collections; that is the limit",
+                                 OMEN_COLLECTIONS_MAX);
+    return OMEN_OK;
 }
 
 /* Everything that may fail happens under the name <incarnation>.making, then comes one rename: a

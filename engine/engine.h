@@ -275,6 +275,121 @@ struct omen_validation {
 OMEN_CHECKED omen_code omen_collection_validate(omen_collection *collection,
                                                 struct omen_validation *out, omen_error *err);
 
+/* ---- snapshots ----------------------------------------------------------------------------- */
+
+/* A snapshot is a collection as of one position of its log, in one file of its own:
+ * <data-dir>/snapshots/<name>.snapshot (snapshot_file.h). It outlives its collection. */
+struct omen_snapshot_info {
+    char name[OMEN_NAME_BYTES_MAX + 1];
+    uint8_t id[OMEN_SNAPSHOT_ID_BYTES];       /* random: another one under this name has another */
+    char collection[OMEN_NAME_BYTES_MAX + 1]; /* of which it was made */
+    uint8_t incarnation[OMEN_INCARNATION_BYTES];
+    struct omen_collection_settings settings;
+    uint32_t algorithm_version;
+    uint64_t log_position; /* the last record in it */
+    uint64_t points;
+    uint64_t created_unix_s;
+    uint64_t bytes; /* of the file */
+};
+
+/* Makes a snapshot of what is durable now; durable itself when it returns. Searches and writes go
+ * on; no checkpoint is written while the files are copied. Any thread but the engine's own.
+ * Fails: OMEN_INVALID_ARGUMENT (the name), OMEN_NOT_FOUND (the collection), OMEN_ALREADY_EXISTS
+ *        SNAPSHOT_EXISTS, OMEN_RESOURCE_EXHAUSTED (SNAPSHOT_LIMIT, DISK_FULL, or memory),
+ *        OMEN_UNAVAILABLE (the file system refused). Then nothing is left of it. */
+OMEN_CHECKED omen_code omen_snapshot_create(omen_engine *engine, const char *collection,
+                                            const char *name, struct omen_snapshot_info *info,
+                                            omen_error *err);
+
+/* Owns: *out, an array of *count sorted by name; release it with omen_snapshot_list_free(). A file
+ * that does not tell what it is has a name and bytes alone. Fails: OMEN_RESOURCE_EXHAUSTED,
+ * OMEN_UNAVAILABLE. */
+OMEN_CHECKED omen_code omen_snapshot_list(omen_engine *engine, struct omen_snapshot_info **out,
+                                          size_t *count, omen_error *err);
+void omen_snapshot_list_free(struct omen_snapshot_info *list);
+
+/* Who reads it goes on reading. Fails: OMEN_NOT_FOUND SNAPSHOT_NOT_FOUND, OMEN_UNAVAILABLE. */
+OMEN_CHECKED omen_code omen_snapshot_delete(omen_engine *engine, const char *name, omen_error *err);
+
+/* Reads all of it and checks every checksum.
+ * Fails: OMEN_NOT_FOUND SNAPSHOT_NOT_FOUND, OMEN_DATA_LOSS BAD_SNAPSHOT (err names section and
+ *        offset), OMEN_UNIMPLEMENTED NEWER_FORMAT, OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_snapshot_verify(omen_engine *engine, const char *name,
+                                            struct omen_snapshot_info *info, omen_error *err);
+
+/* A snapshot's bytes, to be sent somewhere. One thread at a time.
+ * Owns: *out, release it with omen_snapshot_source_close().
+ * Fails: OMEN_NOT_FOUND SNAPSHOT_NOT_FOUND, OMEN_DATA_LOSS BAD_SNAPSHOT, OMEN_UNIMPLEMENTED,
+ *        OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. */
+typedef struct omen_snapshot_source omen_snapshot_source;
+OMEN_CHECKED omen_code omen_snapshot_source_open(omen_engine *engine, const char *name,
+                                                 omen_snapshot_source **out,
+                                                 struct omen_snapshot_info *info, omen_error *err);
+/* Up to *count bytes at `offset`; *count says how many, 0 at the end. Fails: OMEN_UNAVAILABLE. */
+OMEN_CHECKED omen_code omen_snapshot_source_read(omen_snapshot_source *source, uint64_t offset,
+                                                 void *bytes, size_t *count, omen_error *err);
+void omen_snapshot_source_close(omen_snapshot_source *source); /* NULL is allowed */
+
+/* A snapshot on its way in, from its first byte to its last. One thread at a time; not resumed by a
+ * later process.
+ * Owns: *out, release it with omen_restore_end() or omen_restore_cancel().
+ * Fails: OMEN_INVALID_ARGUMENT (the name), OMEN_ALREADY_EXISTS COLLECTION_EXISTS,
+ *        OMEN_RESOURCE_EXHAUSTED (COLLECTION_LIMIT, or memory), OMEN_UNAVAILABLE. */
+typedef struct omen_restore omen_restore;
+OMEN_CHECKED omen_code omen_restore_begin(omen_engine *engine, const char *collection,
+                                          omen_restore **out, omen_error *err);
+/* The next bytes. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED DISK_FULL. */
+OMEN_CHECKED omen_code omen_restore_write(omen_restore *restore, const void *bytes, size_t count,
+                                          omen_error *err);
+uint64_t omen_restore_bytes(const omen_restore *restore); /* written so far */
+/* Checks everything and makes the collection: under its new name, in an incarnation of its own, it
+ * answers as the other one did, and takes writes. Takes: restore.
+ * Fails: OMEN_DATA_LOSS BAD_SNAPSHOT, OMEN_UNIMPLEMENTED NEWER_FORMAT, and as begin. Then nothing
+ * is left of it. */
+OMEN_CHECKED omen_code omen_restore_end(omen_restore *restore, struct omen_collection_info *info,
+                                        omen_error *err);
+void omen_restore_cancel(omen_restore *restore); /* Takes: restore. NULL is allowed */
+
+/* The same from a snapshot of this data directory. Fails: also OMEN_NOT_FOUND SNAPSHOT_NOT_FOUND.
+ */
+OMEN_CHECKED omen_code omen_snapshot_restore(omen_engine *engine, const char *snapshot,
+                                             const char *collection,
+                                             struct omen_collection_info *info, omen_error *err);
+
+/* ---- a data directory that no server has open ---------------------------------------------- */
+
+/* Called with a sentence for each damage (which names file and offset), and for what else is worth
+ * to be told. Borrowed until the return. */
+typedef void omen_offline_fn(void *user, bool damage, const char *sentence);
+
+struct omen_offline_report {
+    uint32_t collections;
+    uint32_t checkpoints;
+    uint32_t snapshots;
+    uint64_t records; /* whole ones, of all logs */
+    uint64_t bytes;   /* read */
+    uint64_t damages;
+    uint64_t lost; /* by recover: records and collections that are not in the result */
+};
+
+/* Reads and checks logs, checkpoints, originals and snapshots, and changes nothing.
+ * Fails: OMEN_DATA_LOSS           there is damage: report->damages of them were told
+ *        OMEN_FAILED_PRECONDITION a server has the directory
+ *        OMEN_UNIMPLEMENTED       a newer version has written something in it
+ *        OMEN_NOT_FOUND, OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED */
+OMEN_CHECKED omen_code omen_offline_verify(const char *data_dir, omen_offline_fn *tell, void *user,
+                                           struct omen_offline_report *report, omen_error *err);
+
+/* Makes a data directory `to`, which must not be there or be empty, of all that is whole in
+ * `data_dir`, and tells what is not in it. Of a damaged log everything up to the first damage is
+ * kept as it is; whole records behind it are appended as writes without a session, so that what
+ * they say of their points is kept, too.
+ * Fails: OMEN_DATA_LOSS if something was lost (the rest is there); else as above;
+ *        OMEN_ALREADY_EXISTS `to` is not empty. */
+OMEN_CHECKED omen_code omen_offline_recover(const char *data_dir, const char *to,
+                                            omen_offline_fn *tell, void *user,
+                                            struct omen_offline_report *report, omen_error *err);
+
 /* ---- streaming insert --------------------------------------------------------------------- */
 
 typedef enum omen_write_mode {

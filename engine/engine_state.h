@@ -46,11 +46,23 @@ struct omen_engine {
     uint32_t failed_count; /* collections that take no writes until a restart */
     omen_error failure;    /* of the last of them */
 
+    pthread_mutex_t snapshots_mutex; /* names in the folder of snapshots come and go under it */
     pthread_mutex_t registry_mutex;
     /* Under the mutex: sorted by name, each counted. */
     omen_collection *collections[OMEN_COLLECTIONS_MAX];
     uint32_t collection_count;
 };
+
+/* Fails: OMEN_ALREADY_EXISTS COLLECTION_EXISTS, OMEN_RESOURCE_EXHAUSTED COLLECTION_LIMIT. What it
+ * says may be otherwise a moment later. */
+OMEN_CHECKED omen_code omen_engine_name_is_free(omen_engine *engine, const char *name,
+                                                omen_error *err);
+
+/* Registers a collection that was loaded from <incarnation>.making, and renames that directory.
+ * `info` may be NULL. Takes: collection, also on failure; the directory is then left.
+ * Fails: as omen_engine_name_is_free(), OMEN_UNAVAILABLE. */
+OMEN_CHECKED omen_code omen_engine_adopt(omen_engine *engine, omen_collection *collection,
+                                         struct omen_collection_info *info, omen_error *err);
 
 OMEN_PRINTF(3, 4)
 void omen_engine_tell(const omen_engine *engine, enum omen_event_level level, const char *format,

@@ -48,6 +48,10 @@
 #define OMEN_COMPONENT_MIN 1e-15f
 #define OMEN_COMPONENT_MAX 1e15f
 
+/* Snapshots. */
+#define OMEN_SNAPSHOT_ID_BYTES 16u
+#define OMEN_SNAPSHOTS_MAX     1024u /* of a data directory; listing opens each */
+
 /* Search. */
 #define OMEN_K_DEFAULT  10u
 #define OMEN_K_MAX      10000u

@@ -9,7 +9,7 @@
 #include "engine/memory.h"
 
 #define SEGMENTS_MAX (OMEN_SLOTS_MAX / OMEN_SEGMENT_SLOTS)
-#define NAME         "originals.f32"
+#define NAME         OMEN_ORIGINALS_NAME
 
 /* Room is taken an eighth of the file at a time, between these. */
 #define EXTENT_BYTES_MIN (64u << 10)

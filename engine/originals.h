@@ -28,6 +28,8 @@
 #include "engine/slots.h"
 #include "engine/storage.h"
 
+#define OMEN_ORIGINALS_NAME "originals.f32"
+
 struct omen_originals {
     /* Fixed once it is opened. */
     struct omen_storage *storage; /* borrowed */

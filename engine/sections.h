@@ -33,7 +33,7 @@ struct omen_section {
     uint64_t length;
 };
 
-#define OMEN_SECTIONS_NAME_BYTES 64u
+#define OMEN_SECTIONS_NAME_BYTES 96u
 
 struct omen_sections_writer {
     struct omen_storage *storage; /* borrowed, like the directory */

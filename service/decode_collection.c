@@ -1,8 +1,4 @@
-/* decode_collection.c - the control plane's requests, by protobuf-c.
- *
- * Requests here are small and rare: the slices are joined and unpacked into protobuf-c's own
- * structs, copied from there, and freed.
- */
+/* decode_collection.c - the requests about collections, by protobuf-c. */
 #include "service/decode.h"
 
 #include <inttypes.h>
@@ -11,27 +7,7 @@
 #include <string.h>
 
 #include "omendb/v1/collection.pb-c.h"
-
-static void *unpack(const ProtobufCMessageDescriptor *type, const omen_message *message,
-                    struct omen_fault *fault)
-{
-    uint8_t *bytes = omen_message_flatten(message);
-    size_t length = omen_message_bytes(message);
-    ProtobufCMessage *unpacked = NULL;
-
-    fault->code = OMEN_OK;
-    if (bytes == NULL) {
-        (void)omen_fault_set(fault, OMEN_RESOURCE_EXHAUSTED, "MEMORY_BUDGET", NULL,
-                             "no memory for a request of %zu bytes", length);
-        return NULL;
-    }
-    unpacked = protobuf_c_message_unpack(type, NULL, length, bytes);
-    free(bytes);
-    if (unpacked == NULL)
-        (void)omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_MESSAGE", NULL,
-                             "%zu bytes are not a valid %s", length, type->short_name);
-    return unpacked;
-}
+#include "service/decode_protobuf.h"
 
 static void copy_name(char out[OMEN_REQUEST_NAME_BYTES], const char *name)
 {
@@ -93,7 +69,7 @@ omen_code omen_decode_update(const omen_message *message, struct omen_update_req
                              struct omen_fault *fault)
 {
     Omendb__V1__UpdateCollectionRequest *request =
-        unpack(&omendb__v1__update_collection_request__descriptor, message, fault);
+        omen_protobuf_unpack(&omendb__v1__update_collection_request__descriptor, message, fault);
 
     memset(out, 0, sizeof *out);
     if (request == NULL) return fault->code;
@@ -110,7 +86,7 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
                              struct omen_fault *fault)
 {
     Omendb__V1__CreateCollectionRequest *request =
-        unpack(&omendb__v1__create_collection_request__descriptor, message, fault);
+        omen_protobuf_unpack(&omendb__v1__create_collection_request__descriptor, message, fault);
 
     memset(out, 0, sizeof *out);
     if (request == NULL) return fault->code;
@@ -136,7 +112,7 @@ omen_code omen_decode_get(const omen_message *message, struct omen_get_request *
                           struct omen_fault *fault)
 {
     Omendb__V1__GetCollectionRequest *request =
-        unpack(&omendb__v1__get_collection_request__descriptor, message, fault);
+        omen_protobuf_unpack(&omendb__v1__get_collection_request__descriptor, message, fault);
 
     memset(out, 0, sizeof *out);
     if (request == NULL) return fault->code;
@@ -149,7 +125,7 @@ omen_code omen_decode_get(const omen_message *message, struct omen_get_request *
 omen_code omen_decode_list(const omen_message *message, struct omen_fault *fault)
 {
     Omendb__V1__ListCollectionsRequest *request =
-        unpack(&omendb__v1__list_collections_request__descriptor, message, fault);
+        omen_protobuf_unpack(&omendb__v1__list_collections_request__descriptor, message, fault);
 
     if (request == NULL) return fault->code;
     omendb__v1__list_collections_request__free_unpacked(request, NULL);
@@ -160,7 +136,7 @@ omen_code omen_decode_delete(const omen_message *message, struct omen_name_reque
                              struct omen_fault *fault)
 {
     Omendb__V1__DeleteCollectionRequest *request =
-        unpack(&omendb__v1__delete_collection_request__descriptor, message, fault);
+        omen_protobuf_unpack(&omendb__v1__delete_collection_request__descriptor, message, fault);
 
     memset(out, 0, sizeof *out);
     if (request == NULL) return fault->code;
@@ -173,7 +149,7 @@ omen_code omen_decode_validate(const omen_message *message, struct omen_name_req
                                struct omen_fault *fault)
 {
     Omendb__V1__ValidateCollectionRequest *request =
-        unpack(&omendb__v1__validate_collection_request__descriptor, message, fault);
+        omen_protobuf_unpack(&omendb__v1__validate_collection_request__descriptor, message, fault);
 
     memset(out, 0, sizeof *out);
     if (request == NULL) return fault->code;

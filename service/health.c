@@ -48,9 +48,12 @@ struct omen_health {
 
 static enum health_subject subject_named(const char *name)
 {
-    static const char *const served[] = {
-        "", "omendb.v1.VectorService", "omendb.v1.VectorService/read",
-        "omendb.v1.VectorService/write", "omendb.v1.CollectionService"};
+    static const char *const served[] = {"",
+                                         "omendb.v1.VectorService",
+                                         "omendb.v1.VectorService/read",
+                                         "omendb.v1.VectorService/write",
+                                         "omendb.v1.CollectionService",
+                                         "omendb.v1.SnapshotService"};
 
     for (size_t i = 0; i < sizeof served / sizeof *served; i++)
         if (strcmp(name, served[i]) == 0) return SUBJECT_SERVER;

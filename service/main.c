@@ -21,6 +21,7 @@
 #include "kernels/kernels.h"
 #include "service/config.h"
 #include "service/log.h"
+#include "service/offline.h"
 #include "service/service.h"
 
 enum { EXIT_BAD_SETTINGS = 2 };
@@ -62,6 +63,7 @@ int main(int argc, char **argv)
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
     (void)sigdelset(&signals, SIGPIPE);
 
+    if (argc > 1 && omen_offline_knows(argv[1])) return omen_offline_main(argc, argv);
     if (omen_config_load(argc, argv, &config, &error) != OMEN_OK) {
         log_error("bad settings", &error);
         return EXIT_BAD_SETTINGS;

@@ -16,7 +16,13 @@ extern const struct omen_method omen_method_update_collection;
 extern const struct omen_method omen_method_list_collections;
 extern const struct omen_method omen_method_delete_collection;
 extern const struct omen_method omen_method_validate_collection;
-extern const struct omen_method omen_method_health_check; /* health.c */
+extern const struct omen_method omen_method_create_snapshot; /* methods_snapshot.c */
+extern const struct omen_method omen_method_list_snapshots;
+extern const struct omen_method omen_method_delete_snapshot;
+extern const struct omen_method omen_method_verify_snapshot;
+extern const struct omen_method omen_method_download_snapshot; /* methods_download.c */
+extern const struct omen_method omen_method_restore_snapshot;  /* methods_restore.c */
+extern const struct omen_method omen_method_health_check;      /* health.c */
 extern const struct omen_method omen_method_health_watch;
 extern const struct omen_method omen_method_reflection; /* reflection.c */
 extern const struct omen_method omen_method_reflection_v1alpha;

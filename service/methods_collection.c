@@ -1,60 +1,17 @@
-/* methods_collection.c - CollectionService: decode, call the engine, reply.
- *
- * The engine may sync files or wait for an epoch in these calls, so they run on the workers and
- * never on the poller.
- */
+/* methods_collection.c - CollectionService: decode, call the engine, reply. */
 #include "service/methods.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "service/control_call.h"
 #include "service/decode.h"
 #include "service/reply.h"
 #include "service/service.h"
-#include "service/workers.h"
 
-/* Answers the call with *reply, or returns the fault's code. */
-typedef omen_code run_fn(omen_engine *engine, const omen_message *request,
-                         struct omen_payload *reply, struct omen_fault *fault);
-
-struct job {
-    omen_call *call;
-    omen_message *request;
-    run_fn *run;
-};
-
-static void run_job(void *user)
+static void hand_over(omen_call *call, omen_message *request, omen_control_fn *run)
 {
-    struct job *job = user;
-    struct omen_fault fault = {0};
-    struct omen_payload reply = {0};
-    omen_engine *engine = omen_service_engine(omen_call_context(job->call), &fault);
-
-    if (engine != NULL) fault.code = job->run(engine, job->request, &reply, &fault);
-    omen_message_destroy(job->request);
-    if (fault.code != OMEN_OK)
-        omen_reply_fault(job->call, &fault);
-    else
-        omen_reply_payload(job->call, reply);
-    free(job);
-}
-
-static void hand_over(omen_call *call, omen_message *request, run_fn *run)
-{
-    struct job *job = malloc(sizeof *job);
-    struct omen_fault fault = {0};
-
-    if (job != NULL) {
-        *job = (struct job){call, request, run};
-        if (omen_workers_submit(omen_service_workers(omen_call_context(call)), run_job, job))
-            return;
-    }
-    free(job);
-    omen_message_destroy(request);
-    (void)omen_fault_set(&fault, OMEN_RESOURCE_EXHAUSTED, "RATE", NULL,
-                         "too many collection calls are waiting: try again later");
-    omen_reply_fault(call, &fault);
+    omen_control_call(call, request, run, omen_service_workers(omen_call_context(call)));
 }
 
 /* ---- CreateCollection --------------------------------------------------------------------- */

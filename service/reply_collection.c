@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "omendb/v1/collection.pb-c.h"
+#include "service/reply_protobuf.h"
 
 /* A Collection and all that it points to. */
 struct shown {
@@ -15,6 +16,29 @@ struct shown {
     char *kernels[OMEN_KERNEL_NAMES_MAX];
     char graph_hash[32];
 };
+
+struct omen_payload omen_protobuf_pack(const ProtobufCMessage *message)
+{
+    struct omen_payload payload = {0};
+
+    payload.data = malloc(protobuf_c_message_get_packed_size(message) + 1);
+    if (payload.data != NULL) payload.bytes = protobuf_c_message_pack(message, payload.data);
+    return payload;
+}
+
+void omen_reply_config(Omendb__V1__CollectionConfig *out,
+                       const struct omen_collection_settings *settings)
+{
+    omendb__v1__collection_config__init(out);
+    out->dim = settings->dim;
+    out->metric = (Omendb__V1__Metric)settings->metric;
+    out->links = settings->links;
+    out->candidates = settings->candidates;
+    out->probes = settings->probes;
+    out->epoch_points = settings->epoch_points;
+    out->checkpoint_bytes = settings->checkpoint_bytes;
+    out->target_recall = settings->target_recall / 1e6;
+}
 
 static void show_calibration(struct shown *shown, const struct omen_calibration *calibration)
 {
@@ -38,20 +62,11 @@ static void show_calibration(struct shown *shown, const struct omen_calibration 
 static void show(struct shown *shown, const struct omen_collection_info *info,
                  const char *graph_hash)
 {
-    const struct omen_collection_settings *settings = &info->settings;
     Omendb__V1__Collection *out = &shown->collection;
 
     shown->info = *info;
     omendb__v1__collection__init(out);
-    omendb__v1__collection_config__init(&shown->config);
-    shown->config.dim = settings->dim;
-    shown->config.metric = (Omendb__V1__Metric)settings->metric;
-    shown->config.links = settings->links;
-    shown->config.candidates = settings->candidates;
-    shown->config.probes = settings->probes;
-    shown->config.epoch_points = settings->epoch_points;
-    shown->config.checkpoint_bytes = settings->checkpoint_bytes;
-    shown->config.target_recall = settings->target_recall / 1e6;
+    omen_reply_config(&shown->config, &info->settings);
     show_calibration(shown, &info->calibration);
     out->name = shown->info.name;
     out->incarnation.data = shown->info.incarnation;
@@ -77,15 +92,6 @@ static void show(struct shown *shown, const struct omen_collection_info *info,
     out->graph_hash = shown->graph_hash;
 }
 
-static struct omen_payload pack(const ProtobufCMessage *message)
-{
-    struct omen_payload payload = {0};
-
-    payload.data = malloc(protobuf_c_message_get_packed_size(message) + 1);
-    if (payload.data != NULL) payload.bytes = protobuf_c_message_pack(message, payload.data);
-    return payload;
-}
-
 struct omen_payload omen_reply_collections(enum omen_reply_form form,
                                            const struct omen_collection_info *infos, size_t count,
                                            const char *graph_hash)
@@ -103,21 +109,21 @@ struct omen_payload omen_reply_collections(enum omen_reply_form form,
         Omendb__V1__CreateCollectionResponse response =
             OMENDB__V1__CREATE_COLLECTION_RESPONSE__INIT;
         response.collection = list[0];
-        payload = pack(&response.base);
+        payload = omen_protobuf_pack(&response.base);
     } else if (form == OMEN_REPLY_GET) {
         Omendb__V1__GetCollectionResponse response = OMENDB__V1__GET_COLLECTION_RESPONSE__INIT;
         response.collection = list[0];
-        payload = pack(&response.base);
+        payload = omen_protobuf_pack(&response.base);
     } else if (form == OMEN_REPLY_UPDATE) {
         Omendb__V1__UpdateCollectionResponse response =
             OMENDB__V1__UPDATE_COLLECTION_RESPONSE__INIT;
         response.collection = list[0];
-        payload = pack(&response.base);
+        payload = omen_protobuf_pack(&response.base);
     } else {
         Omendb__V1__ListCollectionsResponse response = OMENDB__V1__LIST_COLLECTIONS_RESPONSE__INIT;
         response.collections = list;
         response.n_collections = count;
-        payload = pack(&response.base);
+        payload = omen_protobuf_pack(&response.base);
     }
 
 done:
@@ -135,7 +141,7 @@ struct omen_payload omen_reply_validation(const struct omen_validation *validati
     response.linked = validation->linked;
     response.links = validation->links;
     response.reached_by_links = validation->reached_by_links;
-    return pack(&response.base);
+    return omen_protobuf_pack(&response.base);
 }
 
 struct omen_payload omen_reply_empty(void)

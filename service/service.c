@@ -22,6 +22,7 @@ struct omen_service {
     /* Fixed at start. */
     struct omen_workers *workers;
     struct omen_workers *point_workers;
+    struct omen_workers *snapshot_workers;
     uint64_t search_ns_max;
     struct omen_health *health;
     struct omen_reflection *reflection;
@@ -52,6 +53,12 @@ static const struct omen_method *const methods[] = {
     &omen_method_list_collections,
     &omen_method_delete_collection,
     &omen_method_validate_collection,
+    &omen_method_create_snapshot,
+    &omen_method_list_snapshots,
+    &omen_method_delete_snapshot,
+    &omen_method_verify_snapshot,
+    &omen_method_download_snapshot,
+    &omen_method_restore_snapshot,
     &omen_method_health_check,
     &omen_method_health_watch,
     &omen_method_reflection,
@@ -92,10 +99,12 @@ omen_code omen_service_open(const struct omen_config *config, omen_service **out
     service->requests.max = (uint64_t)config->request_memory_mib << 20;
     service->workers = omen_workers_create();
     service->point_workers = omen_workers_create();
+    service->snapshot_workers = omen_workers_create();
     service->health = omen_health_create();
     service->reflection = omen_reflection_create();
     service->inserts = omen_inserts_create(config);
-    if (service->workers == NULL || service->point_workers == NULL || service->health == NULL ||
+    if (service->workers == NULL || service->point_workers == NULL ||
+        service->snapshot_workers == NULL || service->health == NULL ||
         service->reflection == NULL || service->inserts == NULL)
         code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory or threads to start");
     else
@@ -157,6 +166,7 @@ void omen_service_close(omen_service *service)
     omen_http_listener_close(service->http, 0);
     omen_workers_destroy(service->http_workers);
     omen_listener_close(service->listener, 0);
+    omen_workers_destroy(service->snapshot_workers);
     omen_workers_destroy(service->point_workers);
     omen_workers_destroy(service->workers);
     omen_inserts_destroy(service->inserts);
@@ -226,6 +236,11 @@ struct omen_workers *omen_service_workers(omen_service *service)
 struct omen_workers *omen_service_point_workers(omen_service *service)
 {
     return service->point_workers;
+}
+
+struct omen_workers *omen_service_snapshot_workers(omen_service *service)
+{
+    return service->snapshot_workers;
 }
 
 struct omen_budget *omen_service_requests(omen_service *service)

@@ -52,8 +52,9 @@ void omen_service_describe_loading(omen_service *service, char out[OMEN_LOADING_
 omen_engine *omen_service_engine(omen_service *service, struct omen_fault *fault);
 
 struct omen_workers *omen_service_workers(omen_service *service);
-struct omen_workers *omen_service_point_workers(omen_service *service); /* admit first */
-struct omen_budget *omen_service_requests(omen_service *service);       /* their memory */
+struct omen_workers *omen_service_point_workers(omen_service *service);    /* admit first */
+struct omen_workers *omen_service_snapshot_workers(omen_service *service); /* admit first */
+struct omen_budget *omen_service_requests(omen_service *service);          /* their memory */
 uint64_t omen_service_search_ns_max(const omen_service *service);
 struct omen_health *omen_service_health(omen_service *service);
 const struct omen_reflection *omen_service_reflection(const omen_service *service);

@@ -1,5 +1,6 @@
 /* workers.h - a few threads for what may block: there is one set for creating, dropping, hashing
- * collections, one for reading and writing points, and one for the JSON of the HTTP port.
+ * collections, one for reading and writing points, one for snapshots, and one for the JSON of the
+ * HTTP port.
  */
 #ifndef OMEN_WORKERS_H
 #define OMEN_WORKERS_H

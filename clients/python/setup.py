@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 HERE = pathlib.Path(__file__).resolve().parent
-PROTOS = ["omendb/v1/collection.proto", "omendb/v1/vector.proto"]
+PROTOS = ["omendb/v1/collection.proto", "omendb/v1/snapshot.proto", "omendb/v1/vector.proto"]
 
 
 def proto_root() -> pathlib.Path:
@@ -34,9 +34,10 @@ def generate(package: pathlib.Path) -> None:
     arguments += [f"--python_out={scratch}", f"--pyi_out={scratch}", *PROTOS]
     if protoc.main(arguments) != 0:
         raise SystemExit("omendb_client: protoc failed")
-    # No file of ours imports another, so the modules may move out of their package omendb.v1.
+    # The modules move out of their package omendb.v1, and import each other from where they are.
     for made in sorted(scratch.rglob("*_pb2.py*")):
-        shutil.move(str(made), str(target / made.name))
+        text = made.read_text().replace("from omendb.v1 import", "from omendb_client._proto import")
+        (target / made.name).write_text(text)
     shutil.rmtree(scratch)
     (target / "__init__.py").write_text('"""Messages of omendb.v1, generated from proto/."""\n')
 

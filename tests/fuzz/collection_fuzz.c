@@ -1,7 +1,9 @@
 /* collection_fuzz.c - the bytes of each request of the control plane, which protobuf-c unpacks. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "service/decode.h"
+#include "service/snapshots.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/message.h"
 
@@ -11,6 +13,45 @@ static void check(const struct omen_fault *fault, omen_code code, const char *na
         fuzz_check_fault(fault, code);
     else
         FUZZ_CHECK(strlen(name) < OMEN_REQUEST_NAME_BYTES, "a name without an end");
+}
+
+static void check_restore(const omen_message *message)
+{
+    struct omen_restore_request restore;
+    struct omen_fault fault = {0};
+    const omen_code code = omen_decode_restore(message, &restore, &fault);
+
+    check(&fault, code, restore.collection);
+    if (code == OMEN_OK)
+        FUZZ_CHECK(restore.begin != (restore.data != NULL), "neither begin nor a chunk, or both");
+    else
+        FUZZ_CHECK(restore.data == NULL, "data behind a refusal");
+    if (restore.data != NULL)
+        FUZZ_CHECK(restore.bytes <= OMEN_SNAPSHOT_CHUNK_BYTES, "a chunk of %zu", restore.bytes);
+    free(restore.data);
+}
+
+static void check_snapshots(const omen_message *message)
+{
+    struct omen_create_snapshot create;
+    struct omen_download_request download;
+    struct omen_name_request named;
+    struct omen_fault fault = {0};
+    omen_code code = omen_decode_create_snapshot(message, &create, &fault);
+
+    check(&fault, code, create.name);
+    check(&fault, code, create.collection);
+    code = omen_decode_delete_snapshot(message, &named, &fault);
+    check(&fault, code, named.name);
+    code = omen_decode_verify_snapshot(message, &named, &fault);
+    check(&fault, code, named.name);
+    code = omen_decode_list_snapshots(message, &fault);
+    check(&fault, code, "");
+    code = omen_decode_download(message, &download, &fault);
+    check(&fault, code, download.name);
+    if (code == OMEN_OK)
+        FUZZ_CHECK(download.has_id || download.offset == 0, "an offset without an id");
+    check_restore(message);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -42,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(&fault, code, named.name);
     code = omen_decode_list(message, &fault);
     check(&fault, code, "");
+    check_snapshots(message);
     omen_message_destroy(message);
     return 0;
 }

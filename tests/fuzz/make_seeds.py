@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
@@ -23,13 +24,13 @@ VARINT, FIXED64, BYTES, GROUP, FIXED32 = 0, 1, 2, 3, 5
 
 def load_messages():
     """The modules that protoc makes of the API."""
-    protos = ["omendb/v1/vector.proto", "omendb/v1/collection.proto"]
+    protos = [f"omendb/v1/{name}.proto" for name in ("vector", "collection", "snapshot")]
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}", *protos],
                        check=True)
         sys.path.insert(0, folder)
-        from omendb.v1 import collection_pb2, vector_pb2
-    return vector_pb2, collection_pb2
+        from omendb.v1 import collection_pb2, snapshot_pb2, vector_pb2
+    return vector_pb2, collection_pb2, snapshot_pb2
 
 
 def varint(number):
@@ -410,6 +411,28 @@ def collection_seeds(pb):
         "name-nul": field(1, BYTES, b"a\0b"),
         "wrong-wire-type": field(1, VARINT, b"\1"),
     }
+
+
+def snapshot_seeds(pb):
+    def chunk(data, **more):
+        return pb.RestoreSnapshotRequest(chunk=pb.SnapshotChunk(
+            data=data, **{"crc32": zlib.crc32(data), **more}))
+
+    seeds = {
+        "snapshot-create": pb.CreateSnapshotRequest(collection="l2", name="nightly"),
+        "snapshot-download": pb.DownloadSnapshotRequest(name="nightly"),
+        "snapshot-download-from": pb.DownloadSnapshotRequest(name="nightly", offset=999,
+                                                             id=bytes(range(16))),
+        "snapshot-download-no-id": pb.DownloadSnapshotRequest(name="nightly", offset=999),
+        "snapshot-download-short-id": pb.DownloadSnapshotRequest(name="nightly", id=b"short"),
+        "snapshot-restore": pb.RestoreSnapshotRequest(
+            begin=pb.RestoreBegin(collection="new", snapshot="nightly")),
+        "snapshot-chunk": chunk(b"some bytes", offset=4096),
+        "snapshot-chunk-empty": chunk(b""),
+        "snapshot-chunk-damaged": chunk(b"some bytes", crc32=7),
+    }
+    return {name: message.SerializeToString(deterministic=True)
+            for name, message in seeds.items()}
 
 
 def json_seeds():
@@ -809,10 +832,11 @@ def record_seeds():
 
 
 def main():
-    vector, collection = load_messages()
+    vector, collection, snapshot = load_messages()
     targets = {"insert": insert_seeds(vector), "search": search_seeds(vector),
                "write": write_seeds(vector),
-               "collection": collection_seeds(collection), "json": json_seeds(),
+               "collection": collection_seeds(collection) | snapshot_seeds(snapshot),
+               "json": json_seeds(),
                "config": config_seeds(), "record": record_seeds()}
     for target, seeds in targets.items():
         folder = CORPUS / target

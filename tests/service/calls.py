@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from omendb.v1 import collection_pb2 as c
 from omendb.v1 import collection_pb2_grpc as c_grpc
+from omendb.v1 import snapshot_pb2_grpc as s_grpc
 from omendb.v1 import vector_pb2 as v
 from omendb.v1 import vector_pb2_grpc as v_grpc
 
@@ -139,6 +140,7 @@ class Api:
             ("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1),
             *options])
         self.collections = c_grpc.CollectionServiceStub(self.channel)
+        self.snapshots = s_grpc.SnapshotServiceStub(self.channel)
         self.vectors = v_grpc.VectorServiceStub(self.channel)
         self._insert = self.channel.stream_stream(
             "/omendb.v1.VectorService/Insert",

@@ -22,7 +22,7 @@ def generate_stubs() -> pathlib.Path:
     proto = REPOSITORY / "proto"
     out = pathlib.Path(tempfile.mkdtemp(prefix="omendb-stubs-"))
     include = pathlib.Path(grpc_tools.__file__).parent / "_proto"
-    files = [f"omendb/v1/{name}.proto" for name in ("vector", "collection")]
+    files = [f"omendb/v1/{name}.proto" for name in ("vector", "collection", "snapshot")]
     status = protoc.main(["protoc", f"-I{proto}", f"-I{include}", f"--python_out={out}",
                           f"--grpc_python_out={out}", *files])
     if status != 0:

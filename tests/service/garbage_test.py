@@ -5,6 +5,7 @@ import grpc
 import pytest
 from calls import TIMEOUT_S, as_id, chunk_message, open_message, point, refusal_of
 from omendb.v1 import collection_pb2 as c
+from omendb.v1 import snapshot_pb2 as s
 from omendb.v1 import vector_pb2 as v
 
 SEED = 20240229
@@ -49,6 +50,9 @@ def whole_messages(name):
             columns=v.QueryColumns(dim=2, vectors_f32_le=bytes(16))),
         "Collection/GetCollection": c.GetCollectionRequest(name=name, with_graph_hash=True),
         "Collection/ValidateCollection": c.ValidateCollectionRequest(name=name),
+        "Snapshot/VerifySnapshot": s.VerifySnapshotRequest(name="nobody"),
+        "Snapshot/DeleteSnapshot": s.DeleteSnapshotRequest(name="nobody"),
+        "Snapshot/CreateSnapshot": s.CreateSnapshotRequest(collection="nobody", name="any"),
     }
     for method, request in requests.items():
         service, call = method.split("/")
@@ -116,6 +120,8 @@ def test_a_message_with_flipped_bytes_never_ends_badly(api):
     "/omendb.v1.CollectionService/ValidateCollection",
     "/omendb.v1.CollectionService/CreateCollection",
     "/omendb.v1.CollectionService/GetCollection", "/omendb.v1.CollectionService/DeleteCollection",
+    "/omendb.v1.SnapshotService/CreateSnapshot", "/omendb.v1.SnapshotService/VerifySnapshot",
+    "/omendb.v1.SnapshotService/DeleteSnapshot",
     "/grpc.health.v1.Health/Check"])
 def test_random_bytes_as_a_request_are_refused(api, path):
     rng = random.Random(SEED)

@@ -19,7 +19,7 @@ def request(service):
 
 @pytest.mark.parametrize("service", [
     "", "omendb.v1.VectorService", "omendb.v1.CollectionService", "omendb.v1.VectorService/read",
-    "omendb.v1.VectorService/write", "liveness"])
+    "omendb.v1.VectorService/write", "omendb.v1.SnapshotService", "liveness"])
 def test_known_names_are_serving(health, service):
     assert health.Check(request(service), timeout=TIMEOUT_S).status == SERVING
 

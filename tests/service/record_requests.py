@@ -6,6 +6,7 @@ at the end of calls(); what is recorded stays as it is, since old clients send i
 import pathlib
 import sys
 import tempfile
+import zlib
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -13,6 +14,7 @@ import conftest  # noqa: E402,F401  (generates the stubs)
 from calls import (Api, as_id, chunk_message, columns, f32, flush_message,  # noqa: E402
                    open_message, point)
 from omendb.v1 import collection_pb2 as c  # noqa: E402
+from omendb.v1 import snapshot_pb2 as s  # noqa: E402
 from omendb.v1 import vector_pb2 as v  # noqa: E402
 from recorded import FOLDER, ask, save  # noqa: E402
 from running_server import RunningServer  # noqa: E402
@@ -21,6 +23,7 @@ NAME = "recorded"
 SESSION = bytes(range(1, 17))
 VECTOR = "/omendb.v1.VectorService/"
 COLLECTION = "/omendb.v1.CollectionService/"
+SNAPSHOT = "/omendb.v1.SnapshotService/"
 
 
 def query(*values, **options):
@@ -85,6 +88,28 @@ def calls():
     yield COLLECTION + "UpdateCollection", [c.UpdateCollectionRequest(
         name="target", target_recall=0.995, calibrate=True)]
     yield COLLECTION + "UpdateCollection", [c.UpdateCollectionRequest(name="target")]
+    yield from snapshot_calls(config)
+
+
+def snapshot_calls(config):
+    yield COLLECTION + "CreateCollection", [c.CreateCollectionRequest(name=NAME, config=config)]
+    yield VECTOR + "Upsert", [v.UpsertRequest(
+        collection=NAME, points=[point(1, 1, 1), point(b"key", 2, 2), point(3, 3, 3)])]
+    yield SNAPSHOT + "CreateSnapshot", [s.CreateSnapshotRequest(collection=NAME, name="daily")]
+    yield SNAPSHOT + "CreateSnapshot", [s.CreateSnapshotRequest(collection=NAME, name="daily")]
+    yield SNAPSHOT + "CreateSnapshot", [s.CreateSnapshotRequest(collection="nobody", name="other")]
+    yield SNAPSHOT + "ListSnapshots", [s.ListSnapshotsRequest()]
+    yield SNAPSHOT + "VerifySnapshot", [s.VerifySnapshotRequest(name="daily")]
+    yield SNAPSHOT + "DownloadSnapshot", [s.DownloadSnapshotRequest(name="daily")]
+    yield SNAPSHOT + "DownloadSnapshot", [s.DownloadSnapshotRequest(name="daily", offset=1)]
+    yield SNAPSHOT + "RestoreSnapshot", [s.RestoreSnapshotRequest(
+        begin=s.RestoreBegin(collection="again", snapshot="daily"))]
+    yield SNAPSHOT + "RestoreSnapshot", [
+        s.RestoreSnapshotRequest(begin=s.RestoreBegin(collection="bytes")),
+        s.RestoreSnapshotRequest(chunk=s.SnapshotChunk(data=b"none", crc32=zlib.crc32(b"none")))]
+    yield VECTOR + "Get", [v.GetRequest(collection="again", ids=[as_id(1), as_id(b"key")])]
+    yield SNAPSHOT + "DeleteSnapshot", [s.DeleteSnapshotRequest(name="daily")]
+    yield SNAPSHOT + "VerifySnapshot", [s.VerifySnapshotRequest(name="daily")]
 
 
 def main():

@@ -18,6 +18,7 @@ import grpc
 from calls import TIMEOUT_S, Refusal
 from google.protobuf import json_format, text_format
 from omendb.v1 import collection_pb2 as c
+from omendb.v1 import snapshot_pb2 as s
 from omendb.v1 import vector_pb2 as v
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "golden" / "requests-v1"
@@ -25,7 +26,8 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "golden" / "requests-v1"
 VOLATILE = {"incarnation", "logPosition", "searchablePosition", "checkpointPosition", "durationUs",
             "creditBytes", "memoryBytes", "logBytes", "kernels", "expiresUnixS", "epoch",
             "graphHash", "algorithmVersion", "visited", "slots", "slotsMax", "links",
-            "reachedByLinks", "linked", "message"}
+            "reachedByLinks", "linked", "message", "createdUnixS"}
+OF_SNAPSHOTS = {"id", "bytes"}  # volatile beside createdUnixS; points have an id, too
 RESPONSES = {
     "/omendb.v1.VectorService/Insert": v.InsertResponse,
     "/omendb.v1.VectorService/Upsert": v.UpsertResponse,
@@ -38,6 +40,12 @@ RESPONSES = {
     "/omendb.v1.CollectionService/ListCollections": c.ListCollectionsResponse,
     "/omendb.v1.CollectionService/DeleteCollection": c.DeleteCollectionResponse,
     "/omendb.v1.CollectionService/ValidateCollection": c.ValidateCollectionResponse,
+    "/omendb.v1.SnapshotService/CreateSnapshot": s.CreateSnapshotResponse,
+    "/omendb.v1.SnapshotService/ListSnapshots": s.ListSnapshotsResponse,
+    "/omendb.v1.SnapshotService/DeleteSnapshot": s.DeleteSnapshotResponse,
+    "/omendb.v1.SnapshotService/VerifySnapshot": s.VerifySnapshotResponse,
+    "/omendb.v1.SnapshotService/DownloadSnapshot": s.DownloadSnapshotResponse,
+    "/omendb.v1.SnapshotService/RestoreSnapshot": s.RestoreSnapshotResponse,
 }
 
 
@@ -57,7 +65,8 @@ def unpack(data: bytes) -> list[bytes]:
 def stable(answer):
     """The answer without what is volatile."""
     if isinstance(answer, dict):
-        return {key: stable(value) for key, value in answer.items() if key not in VOLATILE}
+        volatile = VOLATILE | (OF_SNAPSHOTS if "createdUnixS" in answer else set())
+        return {key: stable(value) for key, value in answer.items() if key not in volatile}
     if isinstance(answer, list):
         return [stable(value) for value in answer]
     return answer
@@ -87,6 +96,14 @@ def ask(channel, path: str, messages: list[bytes]) -> dict:
             call = channel.stream_stream(path, response_deserializer=read)
             return {"code": "OK", "answer": of_stream(list(call(iter(messages),
                                                                 timeout=TIMEOUT_S)))}
+        if path.endswith("/DownloadSnapshot"):
+            first, *chunks = channel.unary_stream(path, response_deserializer=read)(
+                messages[0], timeout=TIMEOUT_S)
+            whole = sum(len(one.chunk.data) for one in chunks) == first.snapshot.bytes
+            return {"code": "OK", "answer": {"first": as_json(first), "whole": whole}}
+        if path.endswith("/RestoreSnapshot"):
+            call = channel.stream_unary(path, response_deserializer=read)
+            return {"code": "OK", "answer": as_json(call(iter(messages), timeout=TIMEOUT_S))}
         call = channel.unary_unary(path, response_deserializer=read)
         return {"code": "OK", "answer": as_json(call(messages[0], timeout=TIMEOUT_S))}
     except grpc.RpcError as error:

@@ -3,11 +3,11 @@ import pytest
 from calls import TIMEOUT_S
 from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from omendb.v1 import collection_pb2, vector_pb2
+from omendb.v1 import collection_pb2, snapshot_pb2, vector_pb2
 
 SERVICES = {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection", "omendb.v1.CollectionService",
-            "omendb.v1.VectorService"}
+            "omendb.v1.SnapshotService", "omendb.v1.VectorService"}
 
 
 def ask(api, version="v1alpha", **fields):
@@ -42,7 +42,8 @@ def test_any_symbol_leads_to_its_file(api, symbol):
     assert found[0].name == "omendb/v1/vector.proto"
 
 
-@pytest.mark.parametrize("module, name", [(vector_pb2, "vector"), (collection_pb2, "collection")])
+@pytest.mark.parametrize("module, name", [
+    (vector_pb2, "vector"), (collection_pb2, "collection"), (snapshot_pb2, "snapshot")])
 def test_a_file_is_what_the_repository_says(api, module, name):
     found = files(ask(api, file_by_filename=f"omendb/v1/{name}.proto"))
     expected = descriptor_pb2.FileDescriptorProto()

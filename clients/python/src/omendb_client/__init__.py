@@ -26,6 +26,7 @@ from omendb_client.search import (
     QueryOptions,
     SearchResult,
 )
+from omendb_client.snapshot import Snapshot
 from omendb_client.writes import DeleteResult, GetResult, UpsertResult
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
     "Calibration", "Client", "Collection", "DataLoss", "DeadlineExceeded", "DeleteResult",
     "FailedPrecondition", "GetResult", "InsertResult", "InsertStream", "Internal",
     "InvalidArgument", "ItemError", "NotFound", "OmenError", "Progress", "QueryError",
-    "QueryOptions", "ReadToken", "ResourceExhausted", "SearchResult", "Unavailable",
+    "QueryOptions", "ReadToken", "ResourceExhausted", "SearchResult", "Snapshot", "Unavailable",
     "Unimplemented", "UpsertResult", "Validation",
 ]
 __version__ = "0.1.0"

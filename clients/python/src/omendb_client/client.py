@@ -1,6 +1,8 @@
 """The client: one channel to one server, and the calls that a program makes."""
 from __future__ import annotations
 
+import os
+import pathlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -8,15 +10,17 @@ from numpy.typing import ArrayLike
 
 from omendb_client import collection as collections
 from omendb_client import points, writes
+from omendb_client import snapshot as snapshots
 from omendb_client import search as searching
 from omendb_client import wire as wires
 from omendb_client.collection import Collection, Validation
 from omendb_client.errors import DeadlineExceeded, Unavailable
 from omendb_client.insert import WINDOW_BYTES, InsertResult, InsertStream, Progress
 from omendb_client.points import ReadToken
+from omendb_client.snapshot import Snapshot
 from omendb_client.search import QueryOptions, SearchResult, unsigned
 from omendb_client.writes import DeleteResult, GetResult, UpsertResult
-from omendb_client._proto import collection_pb2, vector_pb2
+from omendb_client._proto import collection_pb2, snapshot_pb2, vector_pb2
 
 _READY_POLL_SECONDS = 0.05
 
@@ -99,6 +103,56 @@ class Client:
         request = collection_pb2.ValidateCollectionRequest(name=name)
         response = wires.call(self._wire.validate_collection, request, self._or_own(timeout))
         return collections.validation_from_message(response)
+
+    # ---- snapshots --------------------------------------------------------------------------
+
+    def create_snapshot(self, collection: str, name: str, *,
+                        timeout: float | None = None) -> Snapshot:
+        """Makes a snapshot of all that is durable now; searches and writes go on. It is in the
+        server's data directory, and stays when the collection is deleted. Takes as long as copying
+        the collection's memory and vectors on the server's disk: give `timeout`. Raises NotFound,
+        AlreadyExists, ResourceExhausted."""
+        request = snapshot_pb2.CreateSnapshotRequest(collection=collection, name=name)
+        response = wires.call(self._wire.create_snapshot, request, self._or_own(timeout))
+        return snapshots.from_message(response.snapshot)
+
+    def list_snapshots(self) -> list[Snapshot]:
+        """All snapshots, by name."""
+        request = snapshot_pb2.ListSnapshotsRequest()
+        response = wires.call(self._wire.list_snapshots, request, self._timeout, again=True)
+        return [snapshots.from_message(message) for message in response.snapshots]
+
+    def delete_snapshot(self, name: str) -> None:
+        """Raises NotFound."""
+        request = snapshot_pb2.DeleteSnapshotRequest(name=name)
+        wires.call(self._wire.delete_snapshot, request, self._timeout)
+
+    def verify_snapshot(self, name: str, *, timeout: float | None = None) -> Snapshot:
+        """Has the server read all of it and check every checksum. Raises NotFound, DataLoss
+        (BAD_SNAPSHOT: the message names the place)."""
+        request = snapshot_pb2.VerifySnapshotRequest(name=name)
+        response = wires.call(self._wire.verify_snapshot, request, self._or_own(timeout))
+        return snapshots.from_message(response.snapshot)
+
+    def download_snapshot(self, name: str, path: str | os.PathLike, *,
+                          retry_seconds: float = 60.0,
+                          progress: Callable[[int, int], None] | None = None) -> Snapshot:
+        """Writes a snapshot into the file `path`, through <path>.part. A broken connection is
+        resumed for up to `retry_seconds` without progress, and what an earlier call left in
+        <path>.part is not sent again. `progress` is called with the bytes that are there and the
+        bytes of the snapshot. Raises NotFound, DataLoss."""
+        return snapshots.download(self._wire, name, pathlib.Path(path), retry_seconds, progress)
+
+    def restore_snapshot(self, collection: str, *, path: str | os.PathLike | None = None,
+                         snapshot: str | None = None, timeout: float | None = None,
+                         progress: Callable[[int, int], None] | None = None) -> Collection:
+        """Makes a collection of the file `path` that was downloaded, from this server or another,
+        or of a `snapshot` that the server has. It answers as the first one did and takes writes.
+        `timeout` is that of the whole upload; None, for ever. Raises AlreadyExists, NotFound,
+        DataLoss (BAD_SNAPSHOT, BAD_CHUNK), Unimplemented (of a newer server)."""
+        return snapshots.restore(self._wire, collection,
+                                 None if path is None else pathlib.Path(path), snapshot, timeout,
+                                 progress)
 
     # ---- streams ----------------------------------------------------------------------------
 

@@ -76,12 +76,16 @@ def metric_value(metric: str) -> messages.Metric:
     return METRICS[metric]
 
 
+def metric_name(metric: messages.Metric) -> str:
+    return _METRIC_NAMES.get(metric, str(metric))
+
+
 def from_message(message: messages.Collection) -> Collection:
     config = message.config
     return Collection(
         name=message.name,
         dim=config.dim,
-        metric=_METRIC_NAMES.get(config.metric, str(config.metric)),
+        metric=metric_name(config.metric),
         links=config.links,
         candidates=config.candidates,
         probes=config.probes,

@@ -15,10 +15,12 @@ import grpc
 
 from omendb_client import errors
 from omendb_client._proto import collection_pb2 as collection_messages
+from omendb_client._proto import snapshot_pb2 as snapshot_messages
 from omendb_client._proto import vector_pb2 as vector_messages
 
 _VECTORS = "omendb.v1.VectorService"
 _COLLECTIONS = "omendb.v1.CollectionService"
+_SNAPSHOTS = "omendb.v1.SnapshotService"
 _RETRIED = [
     {"service": _VECTORS, "method": "Search"},
     {"service": _COLLECTIONS, "method": "GetCollection"},
@@ -76,6 +78,20 @@ class Wire:
         self.list_collections = self._collection("List", "Collections")
         self.delete_collection = self._collection("Delete")
         self.validate_collection = self._collection("Validate")
+        self.create_snapshot = self._snapshot("Create")
+        self.list_snapshots = self._snapshot("List", "Snapshots")
+        self.delete_snapshot = self._snapshot("Delete")
+        self.verify_snapshot = self._snapshot("Verify")
+        self.download_snapshot = self.channel.unary_stream(
+            f"/{_SNAPSHOTS}/DownloadSnapshot",
+            request_serializer=snapshot_messages.DownloadSnapshotRequest.SerializeToString,
+            response_deserializer=snapshot_messages.DownloadSnapshotResponse.FromString,
+        )
+        self.restore_snapshot = self.channel.stream_unary(
+            f"/{_SNAPSHOTS}/RestoreSnapshot",
+            request_serializer=snapshot_messages.RestoreSnapshotRequest.SerializeToString,
+            response_deserializer=snapshot_messages.RestoreSnapshotResponse.FromString,
+        )
         # One field in each direction: a string 1 and an enum 1, written and read by hand.
         self.health_check = self.channel.unary_unary(
             "/grpc.health.v1.Health/Check",
@@ -100,6 +116,12 @@ class Wire:
         request = getattr(collection_messages, f"{name}Request")
         response = getattr(collection_messages, f"{name}Response")
         return self._unary(_COLLECTIONS, name, request, response)
+
+    def _snapshot(self, verb: str, noun: str = "Snapshot"):
+        name = verb + noun
+        request = getattr(snapshot_messages, f"{name}Request")
+        response = getattr(snapshot_messages, f"{name}Response")
+        return self._unary(_SNAPSHOTS, name, request, response)
 
     def close(self) -> None:
         self.channel.close()
