@@ -105,6 +105,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
         destroy(c);
         return code;
     }
+    omen_memory_budget_settle(c, 0, false);
     atomic_store(&c->checkpoints.death_s, c->admit.death_s);
     atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
     *out = c;
@@ -526,6 +527,7 @@ static void destroy(omen_collection *c)
         c->complete_first = epoch->next;
         omen_epoch_destroy(epoch);
     }
+    omen_memory_budget_leave(c);
     omen_admit_deinit(c);
     omen_originals_close(&c->originals);
     if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);

@@ -18,6 +18,7 @@
 #include "engine/grace.h"
 #include "engine/graph.h"
 #include "engine/log.h"
+#include "engine/memory_budget.h"
 #include "engine/originals.h"
 #include "engine/tuning.h"
 
@@ -105,6 +106,7 @@ struct omen_collection {
     bool dropped;
     bool failed; /* the log or an allocation failed: writes are refused, searches go on */
     omen_error failure;
+    struct omen_memory_share memory_share;
     struct omen_pending *pending_first, *pending_last;
     struct omen_epoch *complete_first, *complete_last; /* admitted epochs that wait */
     uint32_t open_points; /* of the epoch that is still open, as of the last group */

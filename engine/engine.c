@@ -256,6 +256,13 @@ void omen_engine_get_disk(omen_engine *engine, struct omen_disk_info *out)
                                    .full = omen_room_level(&engine->room) != OMEN_ROOM_FOR_ALL};
 }
 
+void omen_engine_get_memory(omen_engine *engine, struct omen_memory_info *out)
+{
+    *out = (struct omen_memory_info){
+        .used = atomic_load_explicit(&engine->memory.used, memory_order_relaxed),
+        .limit = engine->memory.limit};
+}
+
 void omen_engine_count_failed(omen_engine *engine, const omen_error *why)
 {
     (void)pthread_mutex_lock(&engine->writes_mutex);
@@ -303,12 +310,14 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
     engine->storage = options->storage == NULL ? omen_storage_files() : options->storage;
     engine->event = options->event;
     engine->writes = options->writes;
+    engine->memory.limit = options->memory_limit;
     engine->event_user = options->event_user;
     engine->loading = options->loading;
     engine->replay_ns_max = options->replay_ms_max == OMEN_REPLAY_MS_OFF ? 0
                             : options->replay_ms_max == 0
                                 ? (uint64_t)OMEN_REPLAY_MS_DEFAULT * 1000000
                                 : (uint64_t)options->replay_ms_max * 1000000;
+    engine->memory.captures = engine->replay_ns_max > 0;
     if (length == 0 || length > 3800)
         return omen_fail(err, OMEN_INVALID_ARGUMENT, "data_dir has %zu bytes; it has 1 to 3800",
                          length);

@@ -78,6 +78,7 @@ struct omen_engine_options {
     omen_writes_fn *writes;       /* NULL: nobody listens */
     void *event_user;             /* of both */
     uint64_t disk_reserve;        /* bytes of the disk that writes leave free (room.h) */
+    uint64_t memory_limit;        /* bytes that collections may take (memory_budget.h); 0: any */
     struct omen_storage *storage; /* for tests (storage_memory.h); NULL: the file system. Borrowed
                                      until close */
     /* A checkpoint is written to a file when replaying the log behind the last one would take so
@@ -123,6 +124,13 @@ struct omen_disk_info {
     bool full; /* writes are refused until there is room again */
 };
 void omen_engine_get_disk(omen_engine *engine, struct omen_disk_info *out);
+
+/* The memory of all collections, by the formula of omen_estimate(). Any thread. */
+struct omen_memory_info {
+    uint64_t used;
+    uint64_t limit; /* 0: there is none */
+};
+void omen_engine_get_memory(omen_engine *engine, struct omen_memory_info *out);
 
 /* ---- collections -------------------------------------------------------------------------- */
 
@@ -200,6 +208,26 @@ struct omen_collection_info {
     omen_error refusal;
     const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
 };
+
+/* What a collection takes, in bytes, by formula. */
+struct omen_estimate {
+    uint64_t codes;  /* int8 codes, scales, norms */
+    uint64_t rows;   /* links and their distances */
+    uint64_t ids;    /* ids, and what else is kept for each point */
+    uint64_t tables; /* from ids and from codes to points */
+    uint64_t cells;
+    uint64_t fixed;
+    uint64_t memory;     /* the sum of the above */
+    uint64_t capture;    /* and this while a checkpoint is written */
+    uint64_t originals;  /* a file that is mapped: on the disk, and in the page cache */
+    uint64_t log;        /* on the disk until a checkpoint lets go of it */
+    uint64_t checkpoint; /* one file; two are kept, while a third is written */
+};
+/* Of `points` points, `keyed` of them with keys as ids. Any thread.
+ * Fails: OMEN_INVALID_ARGUMENT: as omen_collection_create(), and too many points. */
+OMEN_CHECKED omen_code omen_estimate(const struct omen_collection_settings *settings,
+                                     uint64_t points, uint64_t keyed, struct omen_estimate *out,
+                                     omen_error *err);
 
 /* Creates and registers a collection; durable when it returns.
  * Threads: any. `info` may be NULL.

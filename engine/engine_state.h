@@ -7,6 +7,7 @@
 #include "engine/collection.h"
 #include "engine/crew.h"
 #include "engine/engine.h"
+#include "engine/memory_budget.h"
 #include "engine/room.h"
 
 struct omen_calibrator;
@@ -40,6 +41,7 @@ struct omen_engine {
     struct omen_search_pool *pool;
     struct omen_calibrator *calibrator; /* NULL: calibrations are made when asked for */
     struct omen_room room;              /* room.h says whose it is */
+    struct omen_memory_budget memory;
 
     /* What omen_engine_tell_writes() has told, and of whom: under its mutex. */
     pthread_mutex_t writes_mutex;

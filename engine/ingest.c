@@ -67,9 +67,11 @@ struct group {
     omen_error why;
     uint64_t bytes; /* of the records, and the points in them */
     uint64_t points;
-    bool close;     /* a CLOSE record shall follow */
-    bool file;      /* the CHECKPOINT shall become a file */
-    uint32_t now_s; /* EXPIRE's time */
+    uint64_t queued; /* of the memory budget */
+    bool squeezed;   /* it has refused points, and there are dead ones */
+    bool close;      /* a CLOSE record shall follow */
+    bool file;       /* the CHECKPOINT shall become a file */
+    uint32_t now_s;  /* EXPIRE's time */
     /* Of the log thread's own records; 0: none was written. */
     uint64_t expire_position, sweep_position, checkpoint_position, close_position;
     struct omen_epoch_list complete;
@@ -212,6 +214,7 @@ omen_code omen_ingest_chunk(omen_collection *collection, omen_stream *stream, om
     }
     *pending = (struct omen_pending){
         .kind = OMEN_PENDING_CHUNK, .stream = stream, .chunk = chunk, .bytes = bytes};
+    pending->points = chunk->count;
     omen_stream_retain(stream);
     atomic_fetch_add_explicit(&collection->backlog_bytes, bytes, memory_order_relaxed);
     (void)pthread_mutex_lock(&ingest->mutex);
@@ -331,6 +334,8 @@ static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_
 {
     omen_code code = refuse_if_closed(c, err);
 
+    if (code == OMEN_OK) code = omen_memory_budget_queue(c, pending->points, err);
+    if (c->memory_share.squeezed > 0) list_log(c->engine->ingest, c); /* dead points may go */
     if (code != OMEN_OK) return code;
     if (c->pending_last != NULL)
         c->pending_last->next = pending;
@@ -587,6 +592,7 @@ static void take_group(omen_collection *c, struct group *group)
     *group = (struct group){.first = c->pending_first, .refused = c->failed || c->dropped};
     while (*at != NULL && bytes < GROUP_BYTES_MAX) {
         bytes += (*at)->bytes;
+        group->queued += (*at)->points;
         group->writes |= (*at)->kind == OMEN_PENDING_OPEN || (*at)->kind == OMEN_PENDING_CHUNK;
         group->settings |= (*at)->kind == OMEN_PENDING_SETTINGS;
         if ((*at)->kind == OMEN_PENDING_OPEN || (*at)->kind == OMEN_PENDING_SETTINGS)
@@ -602,6 +608,7 @@ static void take_group(omen_collection *c, struct group *group)
     if (rest != NULL) list_log(c->engine->ingest, c);
     group->bytes += bytes;
     group->points = points;
+    group->squeezed = c->memory_share.squeezed > 0;
     /* As if the group were admitted; an epoch that its size will end needs no record. */
     bool was_dirty = c->open_dirty;
     uint32_t was_points = c->open_points;
@@ -624,14 +631,14 @@ static bool expiry_is_due(const omen_collection *c, const struct group *group)
 /* Rather between two epochs than in the midst of one, but not for ever. Not before the boundary of
  * the last one was published and everybody who read before it has gone: then nobody has to wait
  * when slots are used again. Nor while the last one is being written to a file (capture.h). One of
- * which a file is wanted comes as soon as it may. */
+ * which a file is wanted, or that frees slots where memory is short, comes as soon as it may. */
 static bool checkpoint_is_due(omen_collection *c, const struct group *group)
 {
     const struct omen_admit *admit = &c->admit;
     uint64_t bytes = omen_log_bytes(c->log) - admit->checkpoint_log_bytes;
 
     if (admit->algorithm < 2 || atomic_load(&c->checkpoints.busy)) return false;
-    if (!group->file) {
+    if (!group->file && !group->squeezed) {
         if (!group->writes || bytes < admit->checkpoint_bytes) return false;
         if (!omen_admit_open_empty(admit) && bytes < 2 * (uint64_t)admit->checkpoint_bytes)
             return false;
@@ -653,13 +660,16 @@ static omen_code append_own(omen_collection *c, enum omen_record_type type, cons
 
 static const uint32_t sweep_all[2] = {OMEN_SETTING_SWEEP, 1};
 
-/* A file of the log of its own, so that all before it can go when this checkpoint is the older of
- * two; and a sweep, so that nothing of the dead is in the checkpoint. */
-static omen_code prepare_file(omen_collection *c, struct group *group, uint64_t *first,
-                              omen_error *err)
+/* What must come before the CHECKPOINT. For a file: a file of the log of its own, so that all
+ * before it can go when this checkpoint is the older of two. And a sweep, so that nothing of the
+ * dead is in the checkpoint, or in the way. */
+static omen_code prepare_checkpoint(omen_collection *c, struct group *group, uint64_t *first,
+                                    omen_error *err)
 {
-    omen_code code = omen_log_rotate(c->log, err);
+    omen_code code = OMEN_OK;
 
+    if (!group->file && !group->squeezed) return OMEN_OK;
+    if (group->file) code = omen_log_rotate(c->log, err);
     if (code != OMEN_OK || (c->admit.dead.count == 0 && omen_admit_open_empty(&c->admit) &&
                             group->expire_position == 0))
         return code;
@@ -701,9 +711,10 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
         *first = group->expire_position;
     }
     group->file = atomic_load(&c->checkpoints.wanted);
+    group->squeezed = group->squeezed && (c->admit.dead.count > 0 || c->admit.swept.count > 0);
     group->writes = group->writes && !group->full;
     if (code == OMEN_OK && checkpoint_is_due(c, group)) {
-        if (group->file) code = prepare_file(c, group, first, err);
+        code = prepare_checkpoint(c, group, first, err);
         if (code == OMEN_OK)
             code = append_own(c, OMEN_RECORD_CHECKPOINT, NULL, 0, &group->checkpoint_position, err);
         if (*first == 0) *first = group->checkpoint_position;
@@ -832,6 +843,7 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
         list_apply(ingest, c);
     }
     set_timer(ingest, c);
+    omen_memory_budget_settle(c, group->queued, group->squeezed && group->checkpoint_position != 0);
     c->open_dirty = omen_admit_open_dirty(&c->admit);
     c->open_points = (uint32_t)c->admit.open->record_points;
     if (close_due(c)) list_log(ingest, c);
@@ -907,7 +919,7 @@ static void *apply_main(void *arg)
         c->applying = false;
         if (c->complete_first != NULL)
             list_apply(ingest, c);
-        else if (close_due(c))
+        else if (close_due(c) || c->memory_share.squeezed > 0)
             list_log(ingest, c);
         (void)pthread_mutex_unlock(&ingest->mutex);
         omen_epoch_destroy(epoch);

@@ -66,6 +66,7 @@ struct omen_pending {
     bool *admitted; /* SETTINGS only: set once it is */
     bool *done; /* SETTINGS only: set under the queues' mutex, when nothing here is needed more */
     uint64_t bytes;
+    uint64_t points;   /* that may need a slot */
     uint64_t position; /* of its record, once written */
     struct omen_open_payload {
         uint8_t session_id[OMEN_SESSION_ID_BYTES];
