@@ -11,7 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/checkpoint.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
@@ -32,7 +31,6 @@ struct replay {
 };
 
 static omen_code replay_record(void *user, const struct omen_record *record, omen_error *err);
-static omen_code restore(omen_collection *c, const struct omen_log_report *log, omen_error *err);
 static omen_code replay_log(omen_collection *c, const struct omen_log_report *log, omen_error *err);
 static omen_code replay_first(omen_collection *c, const struct omen_record *record,
                               omen_error *err);
@@ -93,7 +91,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
                          "%s/%s: %llu bytes of an unfinished write were cut off after record %llu",
                          base_name(dir), report.torn_file, (unsigned long long)report.torn_bytes,
                          (unsigned long long)report.last_position);
-    if (code == OMEN_OK) code = restore(c, &report, err);
+    if (code == OMEN_OK) code = omen_collection_recover(c, &report, err);
     if (code == OMEN_OK) code = replay_log(c, &report, err);
     if (code == OMEN_OK) code = close_tail(c, err);
     if (code == OMEN_OK) code = switch_algorithm(c, err);
@@ -196,79 +194,6 @@ uint64_t omen_collection_graph_hash(omen_collection *collection)
     hash = XXH3_64bits_digest(state);
     (void)XXH3_freeState(state);
     return hash;
-}
-
-/* ---- the checkpoint ------------------------------------------------------------------------ */
-
-/* As it was before anything was read. */
-static void empty(omen_collection *c)
-{
-    if (c->admit.open != NULL) omen_admit_deinit(c);
-    memset(&c->admit, 0, sizeof c->admit);
-    omen_originals_close(&c->originals);
-    if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
-    omen_graph_deinit(&c->graph);
-    memset(&c->graph, 0, sizeof c->graph);
-    c->settings.dim = 0;
-}
-
-/* Could the rest come from the log? */
-static bool log_goes_on(const struct omen_log_report *log, uint64_t position)
-{
-    return position + 1 >= log->first_position && position <= log->last_position;
-}
-
-/* The newest checkpoint that is whole, or an empty collection if the log has everything. Memory or
- * a newer server's file are no reason to take an older one: that would only hide it. */
-static omen_code restore_from(omen_collection *c, int dir, const struct omen_log_report *log,
-                              omen_error *err)
-{
-    const struct omen_manifest *manifest = &c->checkpoints.manifest;
-    omen_error why = {0};
-
-    for (uint32_t i = 0; i < manifest->count; i++) {
-        const uint64_t position = manifest->positions[i];
-        omen_code code = omen_checkpoint_read(c, dir, position, &why);
-
-        if (code == OMEN_OK && !log_goes_on(log, position))
-            code = omen_fail(&why, OMEN_DATA_LOSS,
-                             "there is a checkpoint of record %" PRIu64
-                             ", and the log has records %" PRIu64 " to %" PRIu64,
-                             position, log->first_position, log->last_position);
-        if (code == OMEN_OK) {
-            c->checkpoints.info.position = position;
-            atomic_store(&c->checkpoints.file_position, position);
-            return OMEN_OK;
-        }
-        empty(c);
-        if (code == OMEN_RESOURCE_EXHAUSTED || code == OMEN_UNIMPLEMENTED)
-            return omen_fail(err, code, "%s", why.message);
-        c->checkpoints.info.damaged++;
-        omen_engine_tell(c->engine, OMEN_EVENT_ERROR, "%s: %s; %s instead", base_name(c->dir),
-                         why.message,
-                         i + 1 < manifest->count ? "the older checkpoint is read"
-                                                 : "the log is read from its beginning");
-    }
-    if (log->first_position == 1) return OMEN_OK;
-    return omen_fail(err, OMEN_DATA_LOSS,
-                     "the log begins at record %" PRIu64
-                     " and there is no checkpoint before it%s%s",
-                     log->first_position, why.message[0] == '\0' ? "" : ": ", why.message);
-}
-
-static omen_code restore(omen_collection *c, const struct omen_log_report *log, omen_error *err)
-{
-    struct omen_storage *storage = omen_collection_storage(c);
-    struct omen_manifest *manifest = &c->checkpoints.manifest;
-    const int dir = storage->ops->open_dir(storage, c->dir);
-    omen_code code;
-
-    if (dir < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", c->dir);
-    code = omen_manifest_load(storage, dir, manifest, err);
-    if (code == OMEN_OK) omen_manifest_clean(storage, dir, manifest);
-    if (code == OMEN_OK) code = restore_from(c, dir, log, err);
-    storage->ops->close(storage, dir);
-    return code;
 }
 
 void omen_collection_tell_loading(const omen_collection *collection, uint64_t done, uint64_t all)
@@ -519,6 +444,18 @@ static omen_code switch_algorithm(omen_collection *c, omen_error *err)
     return code;
 }
 
+void omen_collection_empty(omen_collection *collection)
+{
+    omen_collection *c = collection;
+
+    if (c->admit.open != NULL) omen_admit_deinit(c);
+    memset(&c->admit, 0, sizeof c->admit);
+    omen_originals_close(&c->originals);
+    if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
+    omen_graph_deinit(&c->graph);
+    c->settings.dim = 0;
+}
+
 static void destroy(omen_collection *c)
 {
     while (c->complete_first != NULL) {
@@ -528,10 +465,7 @@ static void destroy(omen_collection *c)
         omen_epoch_destroy(epoch);
     }
     omen_memory_budget_leave(c);
-    omen_admit_deinit(c);
-    omen_originals_close(&c->originals);
-    if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
-    omen_graph_deinit(&c->graph);
+    omen_collection_empty(c);
     omen_log_close(c->log);
     if (c->dropped) remove_files(c);
     omen_query_sample_destroy(c->sample);

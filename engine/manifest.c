@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/sections.h"
@@ -68,6 +69,38 @@ omen_code omen_manifest_store(struct omen_storage *storage, int dir,
     if (code == OMEN_OK) return omen_sections_finish(&writer, err);
     omen_sections_abandon(&writer);
     return code;
+}
+
+/* ---- without one ---------------------------------------------------------------------------- */
+
+static bool find_newest(void *user, const char *name)
+{
+    struct omen_manifest *found = user;
+    char wanted[OMEN_CHECKPOINT_NAME_BYTES];
+    uint64_t position = 0;
+
+    if (strncmp(name, "checkpoint-", 11) != 0) return true;
+    position = strtoull(name + 11, NULL, 10);
+    omen_checkpoint_name(position, wanted);
+    if (strcmp(name, wanted) != 0 || position == 0) return true;
+    if (position > found->positions[0]) {
+        found->positions[1] = found->positions[0];
+        found->positions[0] = position;
+    } else if (position > found->positions[1]) {
+        found->positions[1] = position;
+    }
+    return true;
+}
+
+omen_code omen_manifest_find(struct omen_storage *storage, int dir, struct omen_manifest *out,
+                             omen_error *err)
+{
+    _Static_assert(OMEN_CHECKPOINTS_KEPT == 2, "as many are looked for");
+    *out = (struct omen_manifest){.count = 0};
+    if (storage->ops->list(storage, dir, find_newest, out) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "list the collection's directory: %m");
+    out->count = out->positions[0] == 0 ? 0 : out->positions[1] == 0 ? 1 : 2;
+    return OMEN_OK;
 }
 
 /* ---- cleaning ------------------------------------------------------------------------------ */

@@ -22,6 +22,10 @@ struct omen_manifest {
 OMEN_CHECKED omen_code omen_manifest_load(struct omen_storage *storage, int dir,
                                           struct omen_manifest *out, omen_error *err);
 
+/* Makes one of the files that there are, the newest ones. Fails: OMEN_UNAVAILABLE. */
+OMEN_CHECKED omen_code omen_manifest_find(struct omen_storage *storage, int dir,
+                                          struct omen_manifest *out, omen_error *err);
+
 /* Durable when it returns OMEN_OK; else the old one or this one is there. Fails: OMEN_UNAVAILABLE.
  */
 OMEN_CHECKED omen_code omen_manifest_store(struct omen_storage *storage, int dir,
