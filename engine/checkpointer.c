@@ -358,6 +358,15 @@ void omen_checkpointer_trimmed(omen_collection *collection, uint64_t before)
     (void)pthread_mutex_unlock(&k->mutex);
 }
 
+void omen_checkpointer_give_up(omen_collection *collection)
+{
+    struct omen_checkpointer *k = collection->engine->checkpointer;
+
+    (void)pthread_mutex_lock(&k->mutex);
+    (void)pthread_cond_broadcast(&k->ended);
+    (void)pthread_mutex_unlock(&k->mutex);
+}
+
 /* ---- calls --------------------------------------------------------------------------------- */
 
 void omen_checkpointer_get_info(omen_collection *collection, struct omen_checkpoint_info *out)
@@ -382,17 +391,14 @@ omen_code omen_collection_checkpoint(omen_collection *collection, omen_error *er
     (void)pthread_mutex_unlock(&k->mutex);
     want(collection);
     (void)pthread_mutex_lock(&k->mutex);
-    while ((p->ended < file || atomic_load(&p->trim_before) != 0) && code == OMEN_OK) {
-        struct timespec until;
-
-        (void)clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec++;
-        if (pthread_cond_timedwait(&k->ended, &k->mutex, &until) == 0) continue;
-        (void)pthread_mutex_unlock(&k->mutex);
+    while (p->ended < file || atomic_load(&p->trim_before) != 0) {
         code = omen_ingest_check(collection, err);
-        (void)pthread_mutex_lock(&k->mutex);
+        if (code != OMEN_OK) break;
+        (void)pthread_cond_wait(&k->ended, &k->mutex);
     }
-    if (code == OMEN_OK && p->made < file) {
+    if (p->made >= file) {
+        code = OMEN_OK;
+    } else if (code == OMEN_OK) {
         code = p->code;
         if (err != NULL) *err = p->error;
     }

@@ -72,6 +72,9 @@ void omen_checkpointer_take(omen_collection *collection, struct omen_epoch *boun
 /* The log was trimmed as trim_before said, or could not be. Log thread. */
 void omen_checkpointer_trimmed(omen_collection *collection, uint64_t before);
 
+/* The collection takes no writes any more: nobody need wait for a file. Any thread. */
+void omen_checkpointer_give_up(omen_collection *collection);
+
 void omen_checkpointer_get_info(omen_collection *collection, struct omen_checkpoint_info *out);
 
 #endif

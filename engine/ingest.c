@@ -292,6 +292,7 @@ void omen_ingest_drop(omen_collection *collection)
     const bool failed = collection->failed;
     list_log(ingest, collection); /* the log thread lets go of what waits in the open epoch */
     (void)pthread_mutex_unlock(&ingest->mutex);
+    omen_checkpointer_give_up(collection);
     kill_streams(collection, code, &why);
     if (failed) omen_engine_count_failed(collection->engine, NULL);
 }
@@ -921,6 +922,8 @@ static void *apply_main(void *arg)
             list_apply(ingest, c);
         else if (close_due(c) || c->memory_share.squeezed > 0)
             list_log(ingest, c);
+        if (atomic_load(&c->checkpoints.wanted))
+            list_log(ingest, c); /* it may have waited for us */
         (void)pthread_mutex_unlock(&ingest->mutex);
         omen_epoch_destroy(epoch);
         notify_streams(c);
@@ -1002,6 +1005,7 @@ static void fail_collection(omen_collection *c, omen_code code, const omen_error
     if (first) omen_engine_count_failed(c->engine, &told);
     omen_engine_tell(c->engine, OMEN_EVENT_ERROR,
                      "collection '%s' takes no writes until a restart: %s", c->name, why->message);
+    omen_checkpointer_give_up(c);
     kill_streams(c, code, why);
 }
 
