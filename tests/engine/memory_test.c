@@ -239,6 +239,16 @@ static void search(omen_collection *c, const float *rows, bool exact, omen_error
     omen_search_deinit(&request);
 }
 
+/* One that fails for want of memory is given up, and nothing else: the next call makes one, unless
+ * the collection failed at the record itself. */
+static void checkpoint(omen_collection *c, omen_error *err)
+{
+    omen_code code = omen_collection_checkpoint(c, err);
+
+    if (code == OMEN_RESOURCE_EXHAUSTED) code = omen_collection_checkpoint(c, err);
+    if (code != OMEN_OK && code != OMEN_UNAVAILABLE) fail_msg("a checkpoint: %s", err->message);
+}
+
 static uint64_t live(const char *dir, const float *rows)
 {
     const struct omen_engine_options options = {
@@ -257,6 +267,9 @@ static uint64_t live(const char *dir, const float *rows)
         acknowledged = insert(c, rows, &err);
         search(c, rows, false, &err);
         search(c, rows, true, &err);
+        checkpoint(c, &err);
+        update(c, rows, &err);
+        checkpoint(c, &err);
         update(c, rows, &err);
         get(c, &err);
     }
