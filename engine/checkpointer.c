@@ -310,6 +310,20 @@ static omen_code name_file(omen_collection *c, int dir, uint64_t position, omen_
     return OMEN_OK;
 }
 
+/* A file that fills the disk would keep writes out until it is removed again. */
+static omen_code check_room(omen_collection *c, const struct omen_capture *capture, omen_error *err)
+{
+    const struct omen_room *room = &c->engine->room;
+    const uint64_t needed = omen_graph_bytes(&c->graph, capture->state.slots) + room->reserve;
+    const uint64_t there = omen_room_free_bytes(room);
+
+    if (there == 0 || there >= needed) return OMEN_OK; /* 0: nobody knows */
+    return omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, OMEN_REASON_DISK_FULL,
+                             "a file of about %llu bytes, the reserve included, does not fit the "
+                             "%llu that are free",
+                             (unsigned long long)needed, (unsigned long long)there);
+}
+
 static void write_one(struct omen_checkpointer *k, omen_collection *c)
 {
     struct omen_checkpoints *p = &c->checkpoints;
@@ -326,6 +340,7 @@ static void write_one(struct omen_checkpointer *k, omen_collection *c)
 
     p->capture = NULL;
     if (dir < 0) code = omen_fail(&err, OMEN_UNAVAILABLE, "open %s: %m", c->dir);
+    if (code == OMEN_OK) code = check_room(c, capture, &err);
     if (code == OMEN_OK) code = omen_checkpoint_write(c, dir, capture, &k->stop, &info.bytes, &err);
     if (code == OMEN_OK) code = name_file(c, dir, info.position, &err);
     if (dir >= 0) storage->ops->close(storage, dir);

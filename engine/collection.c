@@ -91,7 +91,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
                          "%s/%s: %llu bytes of an unfinished write were cut off after record %llu",
                          base_name(dir), report.torn_file, (unsigned long long)report.torn_bytes,
                          (unsigned long long)report.last_position);
-    if (code == OMEN_OK) code = omen_collection_recover(c, &report, err);
+    if (code == OMEN_OK) code = omen_collection_load_checkpoint(c, &report, err);
     if (code == OMEN_OK) code = replay_log(c, &report, err);
     if (code == OMEN_OK) code = close_tail(c, err);
     if (code == OMEN_OK) code = switch_algorithm(c, err);

@@ -165,7 +165,7 @@ static void write_with_fault(unsigned call, uint64_t nth, int code, uint32_t *fa
 {
     struct world w = {.storage = NULL};
     uint32_t written = 0;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     make_world(&w, nth);
     for (; written < 3 * CHUNK; written += CHUNK)
@@ -223,7 +223,7 @@ static void a_call_that_fails_while_a_checkpoint_is_read_is_told(void **state)
     close_engine(&w);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         for (uint64_t nth = 1; nth <= 90; nth++) {
-            omen_error err = {"", ""};
+            omen_error err = {0};
 
             let_fail(&w, calls[i], nth, EIO);
             if (open_engine(&w, &err) != OMEN_OK) {
@@ -402,7 +402,7 @@ static void a_flipped_bit_in_any_page_of_the_log_is_named_and_refused(void **sta
         for (size_t at = 0; at + OMEN_RECORD_HEADER_BYTES < size; at += PAGE / 8) {
             const size_t left = size - at - OMEN_RECORD_HEADER_BYTES;
             const size_t where = at + fixture_random(&random) % (left < PAGE / 8 ? left : PAGE / 8);
-            omen_error err = {"", ""};
+            omen_error err = {0};
 
             bytes_of(&w, dir, logs.names[i], &size)[where] ^= 4;
             assert_int_equal(open_engine(&w, &err), OMEN_DATA_LOSS);

@@ -79,7 +79,7 @@ static void open_engine(const struct history *h, const char *dir, struct omen_st
                                                 .search_threads = 1,
                                                 .storage = storage,
                                                 .replay_ms_max = OMEN_REPLAY_MS_OFF};
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     if (omen_engine_open(&options, out, &err) != OMEN_OK)
         fail_msg("seed %" PRIu64 ": open: %s", h->seed, err.message);
@@ -265,7 +265,7 @@ static void compare_with_undisturbed(struct history *h, omen_collection *c)
 static omen_collection *open_collection(struct history *h)
 {
     struct omen_validation v;
-    omen_error err = {"", ""};
+    omen_error err = {0};
 
     open_engine(h, h->f.dir, &h->storage.base, &h->f.engine);
     omen_collection *c = fixture_acquire(&h->f, "cut");

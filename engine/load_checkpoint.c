@@ -1,4 +1,4 @@
-/* recovery.c - from which checkpoint a collection starts.
+/* load_checkpoint.c - from which checkpoint a collection starts.
  *
  * The newest that the manifest names; if that is damaged the one before, which costs a longer
  * replay; if none is left, the log from its first record, where that has not been trimmed. A
@@ -16,9 +16,9 @@
 
 static omen_code find_files(omen_collection *c, int dir, const struct omen_log_report *log,
                             omen_error *err);
-static omen_code recover_newest(omen_collection *c, int dir, const struct omen_log_report *log,
+static omen_code load_newest(omen_collection *c, int dir, const struct omen_log_report *log,
                                 omen_error *err);
-static omen_code recover_one(omen_collection *c, int dir, uint64_t position,
+static omen_code load_one(omen_collection *c, int dir, uint64_t position,
                              const struct omen_log_report *log, omen_error *err);
 
 /* The directory's own name: all collections have files of the same names. */
@@ -35,7 +35,7 @@ static void tell_damage(omen_collection *c, const char *what, const char *instea
     omen_engine_tell(c->engine, OMEN_EVENT_ERROR, "%s: %s; %s", place_of(c), what, instead);
 }
 
-omen_code omen_collection_recover(omen_collection *collection, const struct omen_log_report *log,
+omen_code omen_collection_load_checkpoint(omen_collection *collection, const struct omen_log_report *log,
                                   omen_error *err)
 {
     omen_collection *c = collection;
@@ -45,7 +45,7 @@ omen_code omen_collection_recover(omen_collection *collection, const struct omen
 
     if (dir < 0) return omen_fail(err, OMEN_UNAVAILABLE, "open %s: %m", c->dir);
     code = find_files(c, dir, log, err);
-    if (code == OMEN_OK) code = recover_newest(c, dir, log, err);
+    if (code == OMEN_OK) code = load_newest(c, dir, log, err);
     storage->ops->close(storage, dir);
     return code;
 }
@@ -68,7 +68,7 @@ static omen_code find_files(omen_collection *c, int dir, const struct omen_log_r
     return omen_manifest_find(storage, dir, manifest, err);
 }
 
-static omen_code recover_newest(omen_collection *c, int dir, const struct omen_log_report *log,
+static omen_code load_newest(omen_collection *c, int dir, const struct omen_log_report *log,
                                 omen_error *err)
 {
     struct omen_manifest *manifest = &c->checkpoints.manifest;
@@ -76,7 +76,7 @@ static omen_code recover_newest(omen_collection *c, int dir, const struct omen_l
 
     while (manifest->count > 0) {
         const uint64_t position = manifest->positions[0];
-        omen_code code = recover_one(c, dir, position, log, &why);
+        omen_code code = load_one(c, dir, position, log, &why);
 
         if (code == OMEN_OK) {
             c->checkpoints.info.position = position;
@@ -101,7 +101,7 @@ static omen_code recover_newest(omen_collection *c, int dir, const struct omen_l
 }
 
 /* Where the log cannot go on from it, it is as good as damaged. */
-static omen_code recover_one(omen_collection *c, int dir, uint64_t position,
+static omen_code load_one(omen_collection *c, int dir, uint64_t position,
                              const struct omen_log_report *log, omen_error *err)
 {
     omen_code code = omen_checkpoint_read(c, dir, position, err);
