@@ -141,11 +141,12 @@ OMEN_CHECKED omen_code omen_collection_begin(omen_collection *collection,
 /* Takes all of that away again; what is in the files stays. No reader and no writer may be left. */
 void omen_collection_empty(omen_collection *collection);
 
-/* load_checkpoint.c: the newest checkpoint that is whole becomes the collection's state, or none does if
- * the log has everything. A damaged one is told, and counted. At start-up. Fails: as
+/* load_checkpoint.c: the newest checkpoint that is whole becomes the collection's state, or none
+ * does if the log has everything. A damaged one is told, and counted. At start-up. Fails: as
  * omen_engine_open. */
 OMEN_CHECKED omen_code omen_collection_load_checkpoint(omen_collection *collection,
-                                               const struct omen_log_report *log, omen_error *err);
+                                                       const struct omen_log_report *log,
+                                                       omen_error *err);
 
 /* Tells how much of a collection's checkpoint was read. */
 void omen_collection_tell_loading(const omen_collection *collection, uint64_t done, uint64_t all);

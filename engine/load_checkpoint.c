@@ -17,9 +17,9 @@
 static omen_code find_files(omen_collection *c, int dir, const struct omen_log_report *log,
                             omen_error *err);
 static omen_code load_newest(omen_collection *c, int dir, const struct omen_log_report *log,
-                                omen_error *err);
+                             omen_error *err);
 static omen_code load_one(omen_collection *c, int dir, uint64_t position,
-                             const struct omen_log_report *log, omen_error *err);
+                          const struct omen_log_report *log, omen_error *err);
 
 /* The directory's own name: all collections have files of the same names. */
 static const char *place_of(const omen_collection *c)
@@ -35,8 +35,8 @@ static void tell_damage(omen_collection *c, const char *what, const char *instea
     omen_engine_tell(c->engine, OMEN_EVENT_ERROR, "%s: %s; %s", place_of(c), what, instead);
 }
 
-omen_code omen_collection_load_checkpoint(omen_collection *collection, const struct omen_log_report *log,
-                                  omen_error *err)
+omen_code omen_collection_load_checkpoint(omen_collection *collection,
+                                          const struct omen_log_report *log, omen_error *err)
 {
     omen_collection *c = collection;
     struct omen_storage *storage = omen_collection_storage(c);
@@ -69,7 +69,7 @@ static omen_code find_files(omen_collection *c, int dir, const struct omen_log_r
 }
 
 static omen_code load_newest(omen_collection *c, int dir, const struct omen_log_report *log,
-                                omen_error *err)
+                             omen_error *err)
 {
     struct omen_manifest *manifest = &c->checkpoints.manifest;
     omen_error why = {0};
@@ -102,7 +102,7 @@ static omen_code load_newest(omen_collection *c, int dir, const struct omen_log_
 
 /* Where the log cannot go on from it, it is as good as damaged. */
 static omen_code load_one(omen_collection *c, int dir, uint64_t position,
-                             const struct omen_log_report *log, omen_error *err)
+                          const struct omen_log_report *log, omen_error *err)
 {
     omen_code code = omen_checkpoint_read(c, dir, position, err);
 
