@@ -132,12 +132,21 @@ static uint32_t query_count(struct measuring *m)
     return count < most ? count : (uint32_t)most;
 }
 
+/* Stored points are found more easily than queries are, by the links that they got when they came:
+ * a third of the misses are allowed. (Of 115,659 sentence embeddings, ef 18 found 0.974 for stored
+ * points and 0.935 for others like them.) */
+static uint32_t aim_for_stored(uint32_t target)
+{
+    return 1000000 - (1000000 - target) / 3;
+}
+
 static omen_code measure(struct measuring *m, uint32_t target, struct omen_calibration *out,
                          omen_error *err)
 {
     omen_collection *c = m->collection;
     size_t row = c->settings.dim * sizeof(float);
     uint64_t points = atomic_load_explicit(&c->published.points, memory_order_relaxed);
+    uint32_t aim = target;
     uint32_t count;
     omen_code code = omen_searcher_create(&m->searcher, err);
 
@@ -157,17 +166,18 @@ static omen_code measure(struct measuring *m, uint32_t target, struct omen_calib
     omen_recall_curve_init(&m->curves[0], OMEN_CALIBRATED_K_LOW);
     omen_recall_curve_init(&m->curves[1], OMEN_CALIBRATED_K_HIGH);
     count = query_count(m);
+    if (m->sample_count == 0) aim = aim_for_stored(target);
     for (uint32_t first = 0; first < count && code == OMEN_OK; first += OMEN_SEARCH_BLOCK) {
         uint32_t left = count - first;
 
-        code = measure_block(m, first, left < OMEN_SEARCH_BLOCK ? left : OMEN_SEARCH_BLOCK, target,
-                             err);
+        code =
+            measure_block(m, first, left < OMEN_SEARCH_BLOCK ? left : OMEN_SEARCH_BLOCK, aim, err);
     }
     if (code != OMEN_OK) return code;
     if (m->curves[0].queries == 0)
         return omen_fail(err, OMEN_FAILED_PRECONDITION, "there was nothing to calibrate with");
     for (uint32_t i = 0; i < OMEN_CALIBRATED_KS; i++) {
-        struct omen_depth depth = omen_recall_curve_choose(&m->curves[i], target, out->ef[i]);
+        struct omen_depth depth = omen_recall_curve_choose(&m->curves[i], aim, out->ef[i]);
 
         out->ef[i] = depth.ef;
         out->rerank[i] = depth.rerank;

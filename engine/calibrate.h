@@ -5,9 +5,9 @@
  * The result is a function of the sample and the collection; it takes effect as a SETTINGS record.
  *
  * A sample is of live queries (query_sample.h); while there are fewer than
- * OMEN_CALIBRATE_QUERIES_LIVE, of stored points, each without itself. The more there is to scan,
- * the fewer queries are taken, OMEN_CALIBRATE_QUERIES_MIN at least. They go in blocks, and no block
- * holds the collection (grace.h) longer than its own scan takes.
+ * OMEN_CALIBRATE_QUERIES_LIVE, of stored points, each without itself, for a higher target. The more
+ * there is to scan, the fewer queries are taken, OMEN_CALIBRATE_QUERIES_MIN at least. They go in
+ * blocks, and no block holds the collection (grace.h) longer than its own scan takes.
  */
 #ifndef OMEN_CALIBRATE_H
 #define OMEN_CALIBRATE_H
