@@ -161,6 +161,22 @@ static void pass_max_abs_f32(const struct trial *t)
     sink = (double)sum;
 }
 
+static void pass_widen_f16(const struct trial *t)
+{
+    omen_widen_f16_fn *fn = (omen_widen_f16_fn *)t->row->fn;
+
+    for (size_t i = 0; i < t->count; i++)
+        fn(t->rows[i], t->bench->dim, t->bench->out);
+}
+
+static void pass_narrow_f16(const struct trial *t)
+{
+    omen_narrow_f16_fn *fn = (omen_narrow_f16_fn *)t->row->fn;
+
+    for (size_t i = 0; i < t->count; i++)
+        fn(t->rows[i], t->bench->dim, (uint16_t *)(void *)t->bench->out);
+}
+
 static void pass_f32_one(const struct trial *t)
 {
     omen_f32_one_fn *fn = (omen_f32_one_fn *)t->row->fn;
@@ -205,6 +221,8 @@ static const struct measure {
     {"near", pass_near, MEMBERS, 0, 0},
     {"encode_i8", pass_encode_i8, 0, 4, 1},
     {"max_abs_f32", pass_max_abs_f32, 0, 4, 1},
+    {"widen_f16", pass_widen_f16, 0, 2, 1},
+    {"narrow_f16", pass_narrow_f16, 0, 4, 1},
     {"dot_f32_one", pass_f32_one, 0, 4, 1},
     {"dot_f32_many", pass_f32_many, 0, 4, 1},
     {"dot_f32_block", pass_f32_block, POINTS *MEMBERS, 0, 0},

@@ -301,6 +301,40 @@ float omen_max_abs_f32_any_avx2(const float *x, size_t dim)
     return _mm_cvtss_f32(_mm_castsi128_ps(four));
 }
 
+/* ---- halves -------------------------------------------------------------------------------- */
+
+void omen_widen_f16_any_avx2(const uint16_t *half, size_t dim, float *out)
+{
+    size_t at = 0;
+
+    for (; at + YMM_FLOATS <= dim; at += YMM_FLOATS)
+        _mm256_storeu_ps(out + at,
+                         _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(half + at))));
+    if (at < dim) {
+        uint16_t rest[YMM_FLOATS] = {0};
+
+        memcpy(rest, half + at, (dim - at) * sizeof *rest);
+        _mm256_maskstore_ps(out + at, first_lanes(dim - at),
+                            _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)rest)));
+    }
+}
+
+void omen_narrow_f16_any_avx2(const float *x, size_t dim, uint16_t *out)
+{
+    size_t at = 0;
+
+    for (; at + YMM_FLOATS <= dim; at += YMM_FLOATS)
+        _mm_storeu_si128((__m128i_u *)(out + at),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(x + at), _MM_FROUND_TO_NEAREST_INT));
+    if (at < dim) {
+        uint16_t rest[YMM_FLOATS];
+        __m256 some = _mm256_maskload_ps(x + at, first_lanes(dim - at));
+
+        _mm_storeu_si128((__m128i_u *)rest, _mm256_cvtps_ph(some, _MM_FROUND_TO_NEAREST_INT));
+        memcpy(out + at, rest, (dim - at) * sizeof *rest);
+    }
+}
+
 /* ---- f32 sums ------------------------------------------------------------------------------ */
 
 enum metric { DOT, L2SQ };

@@ -286,6 +286,34 @@ float omen_max_abs_f32_any_avx512(const float *x, size_t dim)
     return max >= infinity ? INFINITY : _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(max)));
 }
 
+/* ---- halves -------------------------------------------------------------------------------- */
+
+INLINE __mmask16 first_zmm_lanes(size_t count)
+{
+    return (__mmask16)(count < LANES_ZMM ? (1u << count) - 1 : 0xffffu);
+}
+
+void omen_widen_f16_any_avx512(const uint16_t *half, size_t dim, float *out)
+{
+    for (size_t at = 0; at < dim; at += LANES_ZMM) {
+        __mmask16 some = first_zmm_lanes(dim - at);
+        __m256i halves = _mm256_maskz_loadu_epi16(some, half + at);
+
+        _mm512_mask_storeu_ps(out + at, some, _mm512_cvtph_ps(halves));
+    }
+}
+
+void omen_narrow_f16_any_avx512(const float *x, size_t dim, uint16_t *out)
+{
+    for (size_t at = 0; at < dim; at += LANES_ZMM) {
+        __mmask16 some = first_zmm_lanes(dim - at);
+        __m256i halves =
+            _mm512_cvtps_ph(_mm512_maskz_loadu_ps(some, x + at), _MM_FROUND_TO_NEAREST_INT);
+
+        _mm256_mask_storeu_epi16(out + at, some, halves);
+    }
+}
+
 /* ---- one shell per row of kernels.def ------------------------------------------------------ */
 
 #define LENGTH_any(given)  (given)

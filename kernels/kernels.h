@@ -116,6 +116,12 @@ typedef void omen_encode_i8_fn(const float *x, size_t dim, float inverse, uint8_
 /* max |x[i]|; +infinity if any component is NaN or infinite. x may be unaligned. 0 for dim 0. */
 typedef float omen_max_abs_f32_fn(const float *x, size_t dim);
 
+/* out[i] = the IEEE half in half[i], exactly. Neither pointer need be aligned. */
+typedef void omen_widen_f16_fn(const uint16_t *half, size_t dim, float *out);
+
+/* out[i] = the half nearest to x[i], to even between two; from 65520 on, infinity. No NaN. */
+typedef void omen_narrow_f16_fn(const float *x, size_t dim, uint16_t *out);
+
 /* Inner product, and squared L2 distance, of query and row: 32 lanes (see above).
  * For l2sq each lane does t = query[i] - row[i]; lane = fmaf(t, t, lane). */
 typedef float omen_f32_one_fn(const float *query, const float *row, size_t dim);
@@ -141,6 +147,8 @@ typedef void omen_f32_block_fn(const float *queries, size_t query_count, const f
     OP(near, omen_near_fn)                                                                         \
     OP(encode_i8, omen_encode_i8_fn)                                                               \
     OP(max_abs_f32, omen_max_abs_f32_fn)                                                           \
+    OP(widen_f16, omen_widen_f16_fn)                                                               \
+    OP(narrow_f16, omen_narrow_f16_fn)                                                             \
     OP(dot_f32_one, omen_f32_one_fn)                                                               \
     OP(dot_f32_many, omen_f32_many_fn)                                                             \
     OP(dot_f32_block, omen_f32_block_fn)                                                           \

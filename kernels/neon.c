@@ -287,6 +287,32 @@ float omen_max_abs_f32_any_neon(const float *x, size_t dim)
     return value;
 }
 
+/* ---- halves -------------------------------------------------------------------------------- */
+
+void omen_widen_f16_any_neon(const uint16_t *half, size_t dim, float *out)
+{
+    for (size_t at = 0; at < dim; at += VECTOR_FLOATS) {
+        size_t count = dim - at < VECTOR_FLOATS ? dim - at : VECTOR_FLOATS;
+        uint16_t halves[VECTOR_FLOATS] = {0};
+        float values[VECTOR_FLOATS];
+
+        memcpy(halves, half + at, count * sizeof *halves);
+        vst1q_f32(values, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(halves))));
+        memcpy(out + at, values, count * sizeof *values);
+    }
+}
+
+void omen_narrow_f16_any_neon(const float *x, size_t dim, uint16_t *out)
+{
+    for (size_t at = 0; at < dim; at += VECTOR_FLOATS) {
+        size_t count = dim - at < VECTOR_FLOATS ? dim - at : VECTOR_FLOATS;
+        uint16_t halves[VECTOR_FLOATS];
+
+        vst1_u16(halves, vreinterpret_u16_f16(vcvt_f16_f32(load_some(x + at, count))));
+        memcpy(out + at, halves, count * sizeof *halves);
+    }
+}
+
 /* ---- f32 sums ------------------------------------------------------------------------------ */
 
 enum metric { DOT, L2SQ };

@@ -112,6 +112,58 @@ float omen_max_abs_f32_any_ref(const float *x, size_t dim)
     return max;
 }
 
+/* ---- halves ------------------------------------------------------------------------------- */
+
+static float widen_one(uint16_t half)
+{
+    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
+    const uint32_t exponent = half >> 10 & 0x1fu;
+    const uint32_t mantissa = half & 0x3ffu;
+    uint32_t bits = sign | (exponent + 112) << 23 | mantissa << 13;
+    float value;
+
+    if (exponent == 0x1f) bits = sign | 0x7f800000u | mantissa << 13;
+    if (exponent == 0) { /* the small ones have one step */
+        value = (float)mantissa * 0x1p-24f;
+        memcpy(&bits, &value, sizeof bits);
+        bits |= sign;
+    }
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint16_t narrow_one(float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    const uint32_t sign = bits >> 16 & 0x8000u;
+    bits &= 0x7fffffffu;
+    if (bits >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 65536 */
+    if (bits < 0x38800000u) { /* 2^-14: a float from 0.5 on has the step that small halves have */
+        const float shifted = fabsf(value) + 0.5f;
+
+        memcpy(&bits, &shifted, sizeof bits);
+        return (uint16_t)(sign | (bits - 0x3f000000u));
+    }
+    bits += 0xfffu + (bits >> 13 & 1u);
+    return (uint16_t)(sign | (bits - 0x38000000u) >> 13);
+}
+
+void omen_widen_f16_any_ref(const uint16_t *half, size_t dim, float *out)
+{
+    for (size_t i = 0; i < dim; i++)
+        out[i] = widen_one(half[i]);
+}
+
+void omen_narrow_f16_any_ref(const float *x, size_t dim, uint16_t *out)
+{
+    for (size_t i = 0; i < dim; i++)
+        out[i] = narrow_one(x[i]);
+}
+
+/* ---- f32 sums ----------------------------------------------------------------------------- */
+
 static float add_lanes(float lanes[LANES])
 {
     for (size_t half = LANES / 2; half > 0; half /= 2)

@@ -449,6 +449,107 @@ static void the_largest_magnitude_is_found_anywhere_and_bad_values_are_infinite(
         check_max_abs_row(row);
 }
 
+/* ---- halves --------------------------------------------------------------------------------- */
+
+/* Its value by the definition of the format. */
+static double half_value(uint16_t half)
+{
+    const int exponent = half >> 10 & 0x1f;
+    const int mantissa = half & 0x3ff;
+    double value = exponent == 0 ? ldexp(mantissa, -24) : ldexp(1024 + mantissa, exponent - 25);
+
+    return half & 0x8000 ? -value : value;
+}
+
+#define HALVES 0x7c00u /* that are finite and not negative */
+
+static void every_half_widens_to_its_value_and_narrows_back(void **state)
+{
+    (void)state;
+    for (unsigned isa = OMEN_ISA_ref; isa != 0; isa = next_tier(isa)) {
+        struct omen_kernels k;
+
+        omen_kernels_pick(16, isa, &k);
+        for (uint32_t half = 0; half < HALVES; half++) {
+            for (uint32_t sign = 0; sign <= 0x8000; sign += 0x8000) {
+                const uint16_t in = (uint16_t)(half | sign);
+                uint16_t out = 0;
+                float value = 0;
+
+                k.widen_f16(&in, 1, &value);
+                assert_true((double)value == half_value(in) && !signbit(value) == !sign);
+                k.narrow_f16(&value, 1, &out);
+                assert_int_equal(out, in);
+            }
+        }
+    }
+}
+
+/* What lies between two halves goes to the nearer, the middle to the even one. */
+static void a_float_narrows_to_the_nearest_half_and_the_middle_to_the_even_one(void **state)
+{
+    (void)state;
+    for (unsigned isa = OMEN_ISA_ref; isa != 0; isa = next_tier(isa)) {
+        struct omen_kernels k;
+
+        omen_kernels_pick(16, isa, &k);
+        for (uint16_t half = 0; half < HALVES; half++) {
+            /* Beyond the largest half stands infinity, as if it were 65536. */
+            double above = half + 1 == HALVES ? 65536 : half_value((uint16_t)(half + 1));
+            float middle = (float)((half_value(half) + above) / 2);
+            const float x[] = {nextafterf(middle, 0), middle, nextafterf(middle, INFINITY)};
+            const uint16_t wanted[] = {half, (uint16_t)(half + (half & 1)), (uint16_t)(half + 1)};
+            uint16_t got[3];
+
+            k.narrow_f16(x, 3, got);
+            assert_same_bytes(wanted, got, sizeof got, k.narrow_f16_name, 3, half);
+        }
+    }
+}
+
+static void check_halves_row(const struct omen_kernel_row *widen,
+                             const struct omen_kernel_row *narrow, size_t dim)
+{
+    float *x = unaligned_floats(ORDINARY, dim);
+    uint16_t *half = guarded_alloc((dim + 1) * sizeof *half);
+    uint16_t *wanted = guarded_alloc((dim + 1) * sizeof *wanted);
+    float *wide = guarded_alloc((dim + 1) * sizeof *wide);
+    float *wanted_wide = guarded_alloc((dim + 1) * sizeof *wanted_wide);
+
+    for (size_t i = 0; i < dim; i++)
+        x[i] = ldexpf(x[i], (int)random_below(44) - 28);
+    wanted[dim] = half[dim] = 0x1234;
+    wanted_wide[dim] = wide[dim] = 7;
+    ((omen_narrow_f16_fn *)ref_row("narrow_f16")->fn)(x, dim, wanted);
+    ((omen_narrow_f16_fn *)narrow->fn)(x, dim, half);
+    assert_same_bytes(wanted, half, (dim + 1) * sizeof *half, narrow->name, dim, 1);
+    ((omen_widen_f16_fn *)ref_row("widen_f16")->fn)(half, dim, wanted_wide);
+    ((omen_widen_f16_fn *)widen->fn)(half, dim, wide);
+    assert_same_bytes(wanted_wide, wide, (dim + 1) * sizeof *wide, widen->name, dim, 1);
+    guarded_free(wanted_wide);
+    guarded_free(wide);
+    guarded_free(wanted);
+    guarded_free(half);
+    free_unaligned(x);
+}
+
+static void every_row_of_halves_equals_the_reference_and_stays_in_its_bounds(void **state)
+{
+    const struct omen_kernel_row *widen = NULL;
+    size_t at_narrow = 0;
+
+    (void)state;
+    random_seed(23);
+    for (size_t at = 0; (widen = next_row("widen_f16", &at)) != NULL;) {
+        const struct omen_kernel_row *narrow = next_row("narrow_f16", &at_narrow);
+
+        assert_non_null(narrow);
+        for (size_t d = 0; d < dim_count; d++)
+            if (row_takes(widen, dims[d]) && row_takes(narrow, dims[d]))
+                check_halves_row(widen, narrow, dims[d]);
+    }
+}
+
 int run_float_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -464,6 +565,9 @@ int run_float_tests(void)
         cmocka_unit_test(every_encoding_equals_the_reference),
         cmocka_unit_test(halves_go_to_the_even_neighbour_and_large_values_to_the_end),
         cmocka_unit_test(the_largest_magnitude_is_found_anywhere_and_bad_values_are_infinite),
+        cmocka_unit_test(every_half_widens_to_its_value_and_narrows_back),
+        cmocka_unit_test(a_float_narrows_to_the_nearest_half_and_the_middle_to_the_even_one),
+        cmocka_unit_test(every_row_of_halves_equals_the_reference_and_stays_in_its_bounds),
     };
     return cmocka_run_group_tests_name("float", tests, NULL, NULL);
 }
