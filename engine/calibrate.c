@@ -336,8 +336,7 @@ static void choose_stored(struct measuring *m, const struct omen_search_private 
             continue;
         }
         struct omen_id id = omen_graph_id_of(&c->graph, slot);
-        memcpy(m->queries + (size_t)q * dim, omen_original(&c->originals, slot),
-               dim * sizeof(float));
+        omen_original_copy(&c->originals, slot, m->queries + (size_t)q * dim);
         m->own[q] = (struct own){.stored = true, .key_bytes = (uint8_t)id.key_bytes, .num = id.num};
         if (id.key_bytes > 0) memcpy(m->own[q].key, id.key, id.key_bytes);
     }

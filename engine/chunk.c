@@ -205,8 +205,34 @@ static bool grow(void **array, uint32_t *capacity, uint32_t wanted, size_t size)
 
 /* ---- encoding ------------------------------------------------------------------------------ */
 
+#define HALF_MAX       65520.0f /* from here on, a half would be infinite */
+#define HALF_MIN       0x1p-25f /* up to here, it would be 0 */
+#define HALVES_AT_ONCE 256u
+
+/* Rounds a vector's components to halves. 0, or the refusal; what no collection takes is left to
+ * omen_code_encode(). */
+static int round_to_halves(const struct omen_kernels *kernels, float *x, uint32_t *detail)
+{
+    const float max = kernels->max_abs_f32(x, kernels->dim);
+    uint16_t halves[HALVES_AT_ONCE];
+
+    if (max > OMEN_COMPONENT_MAX || max < OMEN_COMPONENT_MIN) return 0;
+    if (max >= HALF_MAX || max <= HALF_MIN) {
+        memcpy(detail, &max, sizeof *detail);
+        return OMEN_REFUSED_HALF;
+    }
+    for (uint32_t at = 0; at < kernels->dim; at += HALVES_AT_ONCE) {
+        const uint32_t left = kernels->dim - at;
+        const uint32_t n = left < HALVES_AT_ONCE ? left : HALVES_AT_ONCE;
+
+        kernels->narrow_f16(x + at, n, halves);
+        kernels->widen_f16(halves, n, x + at);
+    }
+    return 0;
+}
+
 omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernels,
-                            omen_metric metric, omen_error *err)
+                            const struct omen_collection_settings *settings, omen_error *err)
 {
     size_t n = chunk->count == 0 ? 1 : chunk->count;
     uint32_t kept = 0;
@@ -217,12 +243,16 @@ omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernel
     if (chunk->codes == NULL || chunk->metas == NULL || chunk->inverse_lengths == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "codes of %u points", chunk->count);
     for (uint32_t i = 0; i < chunk->count; i++) {
+        float *x = chunk->vectors + (size_t)kept * chunk->dim;
         struct omen_encoded encoded;
         int refusal = 0;
 
         if (kept != i) move_row(chunk, i, kept);
-        refusal = omen_code_encode(kernels, metric, chunk->vectors + (size_t)kept * chunk->dim,
-                                   chunk->codes + kept * chunk->stride, &encoded);
+        if (settings->originals == OMEN_ORIGINALS_F16)
+            refusal = round_to_halves(kernels, x, &encoded.detail);
+        if (refusal == 0)
+            refusal = omen_code_encode(kernels, settings->metric, x,
+                                       chunk->codes + kept * chunk->stride, &encoded);
         if (refusal != 0) {
             refuse_row(chunk, kept, (enum omen_refusal)refusal, encoded.detail);
             continue;

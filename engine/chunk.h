@@ -74,9 +74,12 @@ struct omen_chunk {
     size_t side_bytes;
 };
 
-/* Checks every point and encodes the good ones; the bad ones are taken out and become errors. */
+/* Checks every point and encodes the good ones; the bad ones are taken out and become errors. With
+ * originals in f16 the components are rounded first, in place: codes, norms and the log's record
+ * are those of the rounded vector, and rounding it again changes nothing. */
 OMEN_CHECKED omen_code omen_chunk_encode(omen_chunk *chunk, const struct omen_kernels *kernels,
-                                         omen_metric metric, omen_error *err);
+                                         const struct omen_collection_settings *settings,
+                                         omen_error *err);
 
 /* Notes a stateful error of an item (from ADMIT). False: no memory. `stored` is the item's id. */
 bool omen_chunk_note(omen_chunk *chunk, uint16_t index, uint64_t stored, bool keyed,

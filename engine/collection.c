@@ -302,8 +302,14 @@ omen_code omen_collection_begin(omen_collection *collection, const struct omen_s
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
     if (code == OMEN_OK)
-        code = omen_originals_open(&c->originals, c->engine->storage, c->dir, c->settings.dim, keep,
-                                   err);
+        code = omen_originals_open(
+            &c->originals, c->engine->storage,
+            &(struct omen_originals_options){.dir = c->dir,
+                                             .dim = c->settings.dim,
+                                             .half = c->settings.originals == OMEN_ORIGINALS_F16,
+                                             .keep = keep,
+                                             .kernels = &c->kernels},
+            err);
     if (code == OMEN_OK) code = omen_admit_init(&c->admit, algorithm, &c->settings, err);
     atomic_store_explicit(&c->algorithm, algorithm, memory_order_relaxed);
     return code;
@@ -372,7 +378,7 @@ static omen_code replay_chunk(omen_collection *c, const struct omen_record *reco
         code = omen_fail(err, OMEN_DATA_LOSS,
                          "record %llu holds what algorithm version %u does not know",
                          (unsigned long long)record->position, c->admit.algorithm);
-    if (code == OMEN_OK) code = omen_chunk_encode(chunk, &c->kernels, c->settings.metric, err);
+    if (code == OMEN_OK) code = omen_chunk_encode(chunk, &c->kernels, &c->settings, err);
     if (code == OMEN_OK && chunk->count != count)
         code = omen_fail(err, OMEN_DATA_LOSS, "record %llu holds a point that no check lets in",
                          (unsigned long long)record->position);

@@ -140,6 +140,13 @@ typedef enum omen_metric {
     OMEN_METRIC_INNER_PRODUCT = 3 /* -(inner product) */
 } omen_metric;
 
+/* How the original vectors are stored. In f16 each component is rounded to the nearest half, to
+ * even between two, before anything else is made of it; what a half cannot hold is refused. */
+typedef enum omen_originals_format {
+    OMEN_ORIGINALS_F32 = 1,
+    OMEN_ORIGINALS_F16 = 2
+} omen_originals_format;
+
 /* In the log, fixed for life but for the target. 0 = default, where there is one. */
 struct omen_collection_settings {
     uint32_t dim; /* OMEN_DIM_MIN..OMEN_DIM_MAX */
@@ -153,6 +160,7 @@ struct omen_collection_settings {
                                   OMEN_CHECKPOINT_BYTES_MIN..OMEN_CHECKPOINT_BYTES_MAX */
     uint32_t target_recall;    /* parts per million: what searches without an ef shall find of the
                                   true neighbours; OMEN_TARGET_RECALL_MIN..OMEN_TARGET_RECALL_MAX */
+    omen_originals_format originals; /* 0 = OMEN_ORIGINALS_F32 */
 };
 
 /* A calibration: the smallest ef, and the fewest nodes to re-rank, with which a sample of queries
@@ -482,7 +490,8 @@ enum omen_refusal {
     OMEN_REFUSED_FULL,       /* OMEN_SLOTS_MAX points */
     OMEN_REFUSED_UNKNOWN,    /* UPDATE_ONLY and the id is not there */
     OMEN_REFUSED_K,          /* of a query: detail = k given */
-    OMEN_REFUSED_EF          /* of a query: detail = ef given */
+    OMEN_REFUSED_EF,         /* of a query: detail = ef given */
+    OMEN_REFUSED_HALF /* originals in f16: detail = bits of the float with the largest magnitude */
 };
 struct omen_item_error {
     uint64_t seq;
@@ -555,10 +564,10 @@ struct omen_got {
     bool found;
     uint32_t expires_s; /* Unix time; 0: never */
 };
-/* Looks up `count` ids as of the last published epoch: the vectors as they were sent go to
- * vectors + i * dim (NULL: not wanted). Copies; may read from disk. Any thread that may block.
- * *log_position: what was read: everything up to this record. Fails: OMEN_INVALID_ARGUMENT
- * BAD_LIMIT (more than OMEN_GET_IDS_MAX). */
+/* Looks up `count` ids as of the last published epoch: the vectors as they are stored (f32: as they
+ * were sent) go to vectors + i * dim (NULL: not wanted). Copies; may read from disk. Any thread
+ * that may block. *log_position: what was read: everything up to this record. Fails:
+ * OMEN_INVALID_ARGUMENT BAD_LIMIT (more than OMEN_GET_IDS_MAX). */
 OMEN_CHECKED omen_code omen_collection_get_points(omen_collection *collection,
                                                   const struct omen_id *ids, uint32_t count,
                                                   struct omen_got *out, float *vectors,

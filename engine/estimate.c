@@ -108,5 +108,7 @@ omen_code omen_estimate(const struct omen_collection_settings *settings, uint64_
             "at most points",
             (unsigned long long)points, (unsigned long long)keyed, OMEN_SLOTS_MAX);
     omen_estimate_slots(checked.dim, points, keyed, out);
+    if (checked.originals == OMEN_ORIGINALS_F16)
+        out->originals = points * (((uint64_t)checked.dim + 31) / 32 * 64);
     return OMEN_OK;
 }

@@ -4,8 +4,6 @@
  * one for each version of the point that is not recycled yet; at most one of them is visible in any
  * epoch.
  */
-#include <string.h>
-
 #include "engine/collection.h"
 #include "engine/id.h"
 
@@ -51,8 +49,7 @@ omen_code omen_collection_get_points(omen_collection *collection, const struct o
         out[i].expires_s = atomic_load_explicit(omen_graph_expires(&collection->graph, slot),
                                                 memory_order_relaxed);
         if (vectors != NULL)
-            memcpy(vectors + (size_t)i * dim, omen_original(&collection->originals, slot),
-                   dim * sizeof *vectors);
+            omen_original_copy(&collection->originals, slot, vectors + (size_t)i * dim);
     }
     omen_grace_leave(&collection->grace, pin);
     return OMEN_OK;

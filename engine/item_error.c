@@ -1,5 +1,6 @@
 /* item_error.c - the sentences of refused points, deletes and queries. */
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/engine.h"
 
@@ -46,6 +47,15 @@ static omen_code describe_vector(enum omen_refusal refusal, uint32_t detail, uin
     case OMEN_REFUSED_ZERO:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "ZERO_VECTOR",
                                  "vector is the zero vector, which has no cosine");
+    case OMEN_REFUSED_HALF: {
+        float value;
+
+        memcpy(&value, &detail, sizeof value);
+        return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "OUT_OF_RANGE",
+                                 "vector's largest component is %g; originals in f16 hold "
+                                 "magnitudes of 6e-08 to 65504",
+                                 (double)value);
+    }
     case OMEN_REFUSED_K:
         return omen_fail_because(out, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
                                  "options.k is %u; it is 1 to %u", detail, OMEN_K_MAX);

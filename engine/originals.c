@@ -9,7 +9,9 @@
 #include "engine/memory.h"
 
 #define SEGMENTS_MAX (OMEN_SLOTS_MAX / OMEN_SEGMENT_SLOTS)
-#define NAME         OMEN_ORIGINALS_NAME
+
+/* Rows that are padded, or narrowed, and then written at once. */
+#define STORED_BYTES (256u << 10)
 
 /* Room is taken an eighth of the file at a time, between these. */
 #define EXTENT_BYTES_MIN (64u << 10)
@@ -19,17 +21,22 @@
 
 static omen_code map_segments(struct omen_originals *originals, uint32_t end, omen_error *err);
 static omen_code map_kept(struct omen_originals *originals, uint32_t keep, omen_error *err);
-static omen_code write_all(struct omen_originals *originals, const float *data, size_t bytes,
+static omen_code write_all(struct omen_originals *originals, const void *data, size_t bytes,
                            uint64_t offset, omen_error *err);
 
-static size_t row_bytes(const struct omen_originals *originals)
+const char *omen_originals_name(bool half)
 {
-    return originals->row_floats * sizeof(float);
+    return half ? "originals.f16" : "originals.f32";
+}
+
+static const char *name_of(const struct omen_originals *originals)
+{
+    return omen_originals_name(originals->half);
 }
 
 static size_t segment_bytes(const struct omen_originals *originals)
 {
-    return row_bytes(originals) * OMEN_SEGMENT_SLOTS;
+    return originals->row_bytes * OMEN_SEGMENT_SLOTS;
 }
 
 static omen_code open_file(struct omen_originals *originals, const char *dir, omen_error *err)
@@ -40,33 +47,37 @@ static omen_code open_file(struct omen_originals *originals, const char *dir, om
 
     originals->file = -1;
     if (handle < 0) return omen_storage_fail(err, "open %s", dir);
-    originals->file = storage->ops->open(storage, handle, NAME, O_RDWR | O_CREAT);
+    originals->file = storage->ops->open(storage, handle, name_of(originals), O_RDWR | O_CREAT);
     storage->ops->close(storage, handle);
     if (originals->file >= 0) size = storage->ops->size(storage, originals->file);
-    if (size < 0) return omen_storage_fail(err, "open %s/" NAME, dir);
+    if (size < 0) return omen_storage_fail(err, "open %s/%s", dir, name_of(originals));
     originals->allocated = (uint64_t)size;
     return OMEN_OK;
 }
 
 omen_code omen_originals_open(struct omen_originals *originals, struct omen_storage *storage,
-                              const char *dir, uint32_t dim, uint32_t keep, omen_error *err)
+                              const struct omen_originals_options *options, omen_error *err)
 {
+    const size_t unit = options->half ? sizeof(uint16_t) : sizeof(float);
     omen_code code = OMEN_OK;
 
     memset(originals, 0, sizeof *originals);
     originals->storage = storage;
-    originals->dim = dim;
-    originals->row_floats = ((size_t)dim + 15) / 16 * 16;
-    code = open_file(originals, dir, err);
+    originals->kernels = options->kernels;
+    originals->dim = options->dim;
+    originals->half = options->half;
+    originals->row_bytes = (options->dim * unit + 63) / 64 * 64;
+    originals->stored_rows = (uint32_t)(STORED_BYTES / originals->row_bytes);
+    code = open_file(originals, options->dir, err);
     if (code != OMEN_OK) goto done;
     originals->segments = omen_pages_map(SEGMENTS_MAX * sizeof *originals->segments);
-    originals->padded = omen_alloc_aligned(row_bytes(originals));
-    if (originals->segments == NULL || originals->padded == NULL) {
+    originals->stored = omen_alloc_aligned(originals->stored_rows * originals->row_bytes);
+    if (originals->segments == NULL || originals->stored == NULL) {
         code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the directory of originals");
         goto done;
     }
-    memset(originals->padded, 0, row_bytes(originals));
-    if (keep > 0) code = map_kept(originals, keep, err);
+    memset(originals->stored, 0, originals->stored_rows * originals->row_bytes);
+    if (options->keep > 0) code = map_kept(originals, options->keep, err);
 
 done:
     if (code != OMEN_OK) omen_originals_close(originals);
@@ -76,12 +87,12 @@ done:
 /* Reading beyond the file's end through the mapping would be a SIGBUS. */
 static omen_code map_kept(struct omen_originals *originals, uint32_t keep, omen_error *err)
 {
-    const uint64_t wanted = keep * (uint64_t)row_bytes(originals);
+    const uint64_t wanted = keep * (uint64_t)originals->row_bytes;
 
     if (originals->allocated < wanted)
-        return omen_fail(
-            err, OMEN_DATA_LOSS, NAME " has %llu bytes; the rows of %u slots take %llu",
-            (unsigned long long)originals->allocated, keep, (unsigned long long)wanted);
+        return omen_fail(err, OMEN_DATA_LOSS, "%s has %llu bytes; the rows of %u slots take %llu",
+                         name_of(originals), (unsigned long long)originals->allocated, keep,
+                         (unsigned long long)wanted);
     return map_segments(originals, keep, err);
 }
 
@@ -90,7 +101,7 @@ omen_code omen_originals_sync(struct omen_originals *originals, omen_error *err)
     struct omen_storage *storage = originals->storage;
 
     if (storage->ops->sync(storage, originals->file, false) == 0) return OMEN_OK;
-    return omen_fail(err, OMEN_UNAVAILABLE, "sync " NAME ": %m");
+    return omen_fail(err, OMEN_UNAVAILABLE, "sync %s: %m", name_of(originals));
 }
 
 void omen_originals_close(struct omen_originals *originals)
@@ -102,7 +113,7 @@ void omen_originals_close(struct omen_originals *originals)
         storage->ops->unmap(storage, (void *)(uintptr_t)originals->segments[i],
                             segment_bytes(originals));
     omen_pages_unmap((void *)originals->segments, SEGMENTS_MAX * sizeof *originals->segments);
-    omen_free(originals->padded);
+    omen_free(originals->stored);
     if (originals->file >= 0) storage->ops->close(storage, originals->file);
     memset(originals, 0, sizeof *originals);
 }
@@ -112,7 +123,7 @@ void omen_originals_close(struct omen_originals *originals)
 static omen_code write_zeros(struct omen_originals *originals, uint64_t offset, uint64_t count,
                              omen_error *err)
 {
-    static const float zeros[16384];
+    static const uint8_t zeros[65536];
     omen_code code = OMEN_OK;
 
     while (count > 0 && code == OMEN_OK) {
@@ -135,8 +146,8 @@ static omen_code allocate(struct omen_originals *originals, uint64_t offset, uin
     while (storage->ops->allocate(storage, originals->file, offset, count) != 0) {
         if (errno == EINTR) continue;
         if (errno != EOPNOTSUPP)
-            return omen_storage_fail(err, "allocate %llu bytes for " NAME,
-                                     (unsigned long long)count);
+            return omen_storage_fail(err, "allocate %llu bytes for %s", (unsigned long long)count,
+                                     name_of(originals));
         if (offset < originals->allocated) return OMEN_OK;
         return write_zeros(originals, offset, count, err);
     }
@@ -153,7 +164,7 @@ static uint64_t extent_bytes(uint64_t allocated)
 
 uint64_t omen_originals_missing(const struct omen_originals *originals, uint32_t end)
 {
-    const uint64_t wanted = end * (uint64_t)row_bytes(originals);
+    const uint64_t wanted = end * (uint64_t)originals->row_bytes;
 
     return wanted > originals->allocated ? wanted - originals->allocated : 0;
 }
@@ -175,7 +186,7 @@ static omen_code extend(struct omen_originals *originals, uint64_t missing, omen
 omen_code omen_originals_reserve(struct omen_originals *originals, uint32_t end,
                                  const uint32_t *again, uint32_t again_count, omen_error *err)
 {
-    const uint64_t bytes = row_bytes(originals);
+    const uint64_t bytes = originals->row_bytes;
     const uint64_t missing = omen_originals_missing(originals, end);
     omen_code code = missing > 0 ? extend(originals, missing, err) : OMEN_OK;
 
@@ -192,21 +203,34 @@ omen_code omen_originals_reserve(struct omen_originals *originals, uint32_t end,
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
+static void store_row(const struct omen_originals *originals, const float *row, uint8_t *out)
+{
+    if (originals->half)
+        originals->kernels->narrow_f16(row, originals->dim, (uint16_t *)(void *)out);
+    else
+        memcpy(out, row, originals->dim * sizeof *row);
+}
+
 omen_code omen_originals_write(struct omen_originals *originals, uint32_t first, uint32_t count,
                                const float *rows, omen_error *err)
 {
-    const size_t bytes = row_bytes(originals);
+    const size_t bytes = originals->row_bytes;
     const uint64_t missing = omen_originals_missing(originals, first + count);
     omen_code code = map_segments(originals, first + count, err);
 
     if (code == OMEN_OK && missing > 0) code = extend(originals, missing, err);
     if (code != OMEN_OK) return code;
-    if (originals->row_floats == originals->dim)
+    if (!originals->half && bytes == originals->dim * sizeof *rows)
         return write_all(originals, rows, count * bytes, first * (uint64_t)bytes, err);
-    for (uint32_t i = 0; i < count && code == OMEN_OK; i++) {
-        memcpy(originals->padded, rows + (size_t)i * originals->dim,
-               originals->dim * sizeof(float));
-        code = write_all(originals, originals->padded, bytes, ((uint64_t)first + i) * bytes, err);
+    for (uint32_t at = 0; at < count && code == OMEN_OK; at += originals->stored_rows) {
+        const uint32_t left = count - at;
+        const uint32_t n = left < originals->stored_rows ? left : originals->stored_rows;
+
+        for (uint32_t i = 0; i < n; i++)
+            store_row(originals, rows + ((size_t)at + i) * originals->dim,
+                      originals->stored + i * bytes);
+        code =
+            write_all(originals, originals->stored, n * bytes, ((uint64_t)first + at) * bytes, err);
     }
     return code;
 }
@@ -216,12 +240,13 @@ static omen_code erase_rows(struct omen_originals *originals, uint32_t first, ui
                             omen_error *err)
 {
     struct omen_storage *storage = originals->storage;
-    const uint64_t offset = first * (uint64_t)row_bytes(originals);
-    const uint64_t bytes = count * (uint64_t)row_bytes(originals);
+    const uint64_t offset = first * (uint64_t)originals->row_bytes;
+    const uint64_t bytes = count * (uint64_t)originals->row_bytes;
 
     if (storage->ops->punch(storage, originals->file, offset, bytes) == 0) return OMEN_OK;
     if (errno != EOPNOTSUPP)
-        return omen_fail(err, OMEN_UNAVAILABLE, "erase %u rows of " NAME ": %m", count);
+        return omen_fail(err, OMEN_UNAVAILABLE, "erase %u rows of %s: %m", count,
+                         name_of(originals));
     return write_zeros(originals, offset, bytes, err);
 }
 
@@ -251,13 +276,14 @@ static omen_code map_segments(struct omen_originals *originals, uint32_t end, om
                                      originals->segment_count * (uint64_t)bytes, bytes);
 
         if (at == NULL)
-            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "map %zu bytes of " NAME ": %m", bytes);
+            return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "map %zu bytes of %s: %m", bytes,
+                             name_of(originals));
         originals->segments[originals->segment_count++] = at;
     }
     return OMEN_OK;
 }
 
-static omen_code write_all(struct omen_originals *originals, const float *data, size_t bytes,
+static omen_code write_all(struct omen_originals *originals, const void *data, size_t bytes,
                            uint64_t offset, omen_error *err)
 {
     struct iovec part = {(void *)(uintptr_t)data, bytes};
@@ -266,5 +292,6 @@ static omen_code write_all(struct omen_originals *originals, const float *data, 
         omen_storage_write_all(originals->storage, originals->file, &part, 1, &offset, &failure);
 
     if (code == OMEN_OK) return OMEN_OK;
-    return omen_fail_because(err, code, failure.reason, NAME ": %.200s", failure.message);
+    return omen_fail_because(err, code, failure.reason, "%s: %.200s", name_of(originals),
+                             failure.message);
 }

@@ -1,7 +1,7 @@
-/* originals.h - the f32 vectors as they were sent: a file, written with pwrite and mapped
- * read-only.
+/* originals.h - the vectors that distances are exact of: a file, written with pwrite and mapped
+ * read-only. f32 as they were sent, or halves, to which chunk.c has rounded them.
  *
- * Rows stand in slot order, each padded to a multiple of 16 floats, so that every row is 64-byte
+ * Rows stand in slot order, each padded to a multiple of 64 bytes, so that every row is 64-byte
  * aligned. Writing goes through pwrite, never through the mapping: a full disk is then an error
  * code, not a SIGBUS. Reading goes through the mapping, which the kernel keeps coherent with it.
  * The file is derived from the log: start-up writes it again, in place (until checkpoints name it).
@@ -22,37 +22,52 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "engine/engine.h"
 #include "engine/graph.h"
 #include "engine/slots.h"
 #include "engine/storage.h"
-
-#define OMEN_ORIGINALS_NAME "originals.f32"
+#include "kernels/kernels.h"
 
 struct omen_originals {
     /* Fixed once it is opened. */
-    struct omen_storage *storage; /* borrowed */
+    struct omen_storage *storage;       /* borrowed */
+    const struct omen_kernels *kernels; /* borrowed */
     int file;
     uint32_t dim;
-    size_t row_floats; /* dim rounded up to 16 */
+    bool half;
+    size_t row_bytes;
 
     /* Written by ADMIT before a slot of the segment is visible, then fixed; read by searches. */
-    const float **segments;
+    const uint8_t **segments;
 
     /* ADMIT only. */
     uint32_t segment_count;
     uint64_t allocated; /* bytes from the start on that have had room */
-    float *padded;      /* one row, when row_floats != dim */
+    uint8_t *stored;    /* rows as the file has them, where a chunk's are others */
+    uint32_t stored_rows;
 };
 
-/* Opens <dir>/originals.f32 with the rows of the first `keep` slots, which are there, or creates
- * it. What else is in it stays until it is written again. On failure nothing is left open. Borrows:
- * storage, until it is closed. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED, OMEN_DATA_LOSS
- * (rows to keep are missing). */
+/* Of the file, in its collection's directory. */
+const char *omen_originals_name(bool half);
+
+struct omen_originals_options {
+    const char *dir;
+    uint32_t dim;
+    bool half;
+    uint32_t keep;
+    const struct omen_kernels *kernels; /* of this dim */
+};
+
+/* Opens originals.f32, or .f16, in `dir` with the rows of the first `keep` slots, which are there,
+ * or creates it. What else is in it stays until it is written again. On failure nothing is left
+ * open. Borrows: storage and kernels, until it is closed. Fails: OMEN_UNAVAILABLE,
+ * OMEN_RESOURCE_EXHAUSTED, OMEN_DATA_LOSS (rows to keep are missing). */
 OMEN_CHECKED omen_code omen_originals_open(struct omen_originals *originals,
-                                           struct omen_storage *storage, const char *dir,
-                                           uint32_t dim, uint32_t keep, omen_error *err);
+                                           struct omen_storage *storage,
+                                           const struct omen_originals_options *options,
+                                           omen_error *err);
 /* A zeroed struct is allowed. */
 void omen_originals_close(struct omen_originals *originals);
 
@@ -80,10 +95,31 @@ OMEN_CHECKED omen_code omen_originals_sync(struct omen_originals *originals, ome
 OMEN_CHECKED omen_code omen_originals_erase(struct omen_originals *originals,
                                             const struct omen_slots *slots, omen_error *err);
 
-static inline const float *omen_original(const struct omen_originals *originals, uint32_t slot)
+/* Floats that a widened row takes. */
+static inline size_t omen_original_floats(const struct omen_originals *originals)
 {
-    return originals->segments[slot / OMEN_SEGMENT_SLOTS] +
-           omen_graph_offset(slot) * originals->row_floats;
+    return ((size_t)originals->dim + 15) / 16 * 16;
+}
+
+/* A slot's row: where it is, or widened into `room` (omen_original_floats() of them). */
+static inline const float *omen_original(const struct omen_originals *originals, uint32_t slot,
+                                         float *room)
+{
+    const void *row = originals->segments[slot / OMEN_SEGMENT_SLOTS] +
+                      omen_graph_offset(slot) * originals->row_bytes;
+
+    if (!originals->half) return row;
+    originals->kernels->widen_f16(row, originals->dim, room);
+    return room;
+}
+
+/* The same into `out`: dim floats. */
+static inline void omen_original_copy(const struct omen_originals *originals, uint32_t slot,
+                                      float *out)
+{
+    const float *row = omen_original(originals, slot, out);
+
+    if (row != out) memcpy(out, row, originals->dim * sizeof *out);
 }
 
 #endif

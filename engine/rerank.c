@@ -1,8 +1,8 @@
-/* rerank.c - exact distances on the f32 originals for the best of a walk, and their duplicates. */
+/* rerank.c - exact distances on the originals for the best of a walk, and their duplicates. */
 #include "engine/memory.h"
 #include "engine/search.h"
 
-#define RERANK_BATCH 64u
+#define RERANK_BATCH OMEN_SCAN_ROWS
 
 static bool add_slot(struct omen_searcher *s, uint32_t slot);
 static omen_code collect(struct omen_searcher *s, uint32_t best, omen_error *err);
@@ -23,7 +23,8 @@ omen_code omen_search_rerank(struct omen_searcher *s, struct omen_query *query, 
         float values[RERANK_BATCH];
 
         for (uint32_t i = 0; i < n; i++)
-            rows[i] = omen_original(&c->originals, s->heads[from + i]);
+            rows[i] =
+                omen_original(&c->originals, s->heads[from + i], s->wide + i * s->wide_floats);
         many(query->vector, rows, n, c->settings.dim, values);
         for (uint32_t i = 0; i < n; i++) {
             uint32_t slot = s->heads[from + i];

@@ -220,7 +220,8 @@ static omen_code unpack(struct unpacking *u, const struct omen_snapshot_place *p
 static omen_code take_part(void *user, const struct omen_snapshot_part *part, omen_error *err)
 {
     struct unpacking *u = user;
-    const char *const names[2] = {u->checkpoint_name, OMEN_ORIGINALS_NAME};
+    const char *const names[2] = {
+        u->checkpoint_name, omen_originals_name(u->info.settings.originals == OMEN_ORIGINALS_F16)};
     struct iovec bytes = {(void *)(uintptr_t)part->bytes, part->count};
     uint64_t at = part->at;
     size_t i = 0;
@@ -322,7 +323,7 @@ static omen_code finish_directory(struct unpacking *u, omen_error *err)
 
     (void)u->storage->ops->remove(u->storage, u->dir, RAW_CHECKPOINT);
     if (u->files[1] >= 0 && u->storage->ops->sync(u->storage, u->files[1], true) != 0)
-        return omen_fail(err, OMEN_UNAVAILABLE, "sync " OMEN_ORIGINALS_NAME ": %m");
+        return omen_fail(err, OMEN_UNAVAILABLE, "sync the originals: %m");
     code = omen_manifest_store(u->storage, u->dir, &manifest, err);
     if (code == OMEN_OK) code = make_log(u, err);
     return code;

@@ -1,4 +1,4 @@
-/* scan.c - the exact way: every visible point, by tiles of queries x rows on the f32 originals. For
+/* scan.c - the exact way: every visible point, by tiles of queries x rows on the originals. For
  * `exact`, for k beyond OMEN_EF_MAX, and for collections too small to be worth a walk. */
 #include <string.h>
 
@@ -85,8 +85,12 @@ static void scan_run(struct omen_searcher *s, const struct omen_search_private *
     omen_f32_block_fn *block =
         metric == OMEN_METRIC_L2 ? c->kernels.l2sq_f32_block : c->kernels.dot_f32_block;
 
-    block(s->queries[0].vector, count, omen_original(&c->originals, first), rows,
-          c->originals.row_floats, c->settings.dim, s->tile, OMEN_SCAN_ROWS);
+    const float *at = omen_original(&c->originals, first, s->wide);
+    const size_t floats = omen_original_floats(&c->originals);
+    if (c->originals.half)
+        for (uint32_t r = 1; r < rows; r++)
+            (void)omen_original(&c->originals, first + r, s->wide + r * floats);
+    block(s->queries[0].vector, count, at, rows, floats, c->settings.dim, s->tile, OMEN_SCAN_ROWS);
     for (uint32_t q = 0; q < count; q++) {
         for (uint32_t r = 0; r < rows; r++) {
             const float d = omen_answer_distance(metric, s->tile[q * OMEN_SCAN_ROWS + r],

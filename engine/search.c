@@ -161,6 +161,7 @@ omen_code omen_search_block(struct omen_searcher *s, struct omen_search_private 
     uint32_t end = first + (left < OMEN_SEARCH_BLOCK ? left : OMEN_SEARCH_BLOCK);
     omen_code code = omen_searcher_fit(s, search->collection->graph.stride, err);
 
+    if (code == OMEN_OK) code = omen_searcher_fit_wide(s, &search->collection->originals, err);
     s->collection = search->collection;
     s->snapshot = &p->snapshot;
     while (first < end && code == OMEN_OK) {

@@ -96,6 +96,8 @@ struct omen_searcher {
     float *scales, *norms, *distances;
     int32_t *dots; /* OMEN_SEARCH_BLOCK x OMEN_CELL_SCAN_MAX */
     float *tile;   /* OMEN_SEARCH_BLOCK x OMEN_SCAN_ROWS */
+    float *wide; /* OMEN_SCAN_ROWS rows of originals that are halves; NULL before there were any */
+    size_t wide_floats; /* of a row */
 
     uint64_t *visited; /* a bit for each slot; all zero between two walks */
     uint32_t visited_slots;
@@ -114,6 +116,10 @@ void omen_searcher_destroy(struct omen_searcher *searcher); /* NULL is allowed *
 /* Buffers for vectors of this stride. */
 OMEN_CHECKED omen_code omen_searcher_fit(struct omen_searcher *searcher, size_t stride,
                                          omen_error *err);
+/* Room for rows of originals that are halves. */
+OMEN_CHECKED omen_code omen_searcher_fit_wide(struct omen_searcher *searcher,
+                                              const struct omen_originals *originals,
+                                              omen_error *err);
 OMEN_CHECKED omen_code omen_searcher_fit_hits(struct omen_searcher *searcher, size_t hits,
                                               omen_error *err);
 

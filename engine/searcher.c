@@ -41,6 +41,7 @@ void omen_searcher_destroy(struct omen_searcher *s)
     omen_free(s->distances);
     omen_free(s->dots);
     omen_free(s->tile);
+    omen_free(s->wide);
     omen_free(s->visited);
     omen_free(s->touched);
     omen_free(s->pool);
@@ -59,6 +60,21 @@ omen_code omen_searcher_fit(struct omen_searcher *s, size_t stride, omen_error *
     if (s->query_codes == NULL || s->query_values == NULL || s->packed == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a search thread's buffers");
     s->stride = stride;
+    return OMEN_OK;
+}
+
+omen_code omen_searcher_fit_wide(struct omen_searcher *s, const struct omen_originals *originals,
+                                 omen_error *err)
+{
+    const size_t floats = omen_original_floats(originals);
+
+    if (!originals->half || s->wide_floats >= floats) return OMEN_OK;
+    omen_free(s->wide);
+    s->wide_floats = 0;
+    s->wide = omen_alloc_aligned(OMEN_SCAN_ROWS * floats * sizeof *s->wide);
+    if (s->wide == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a search thread's buffers");
+    s->wide_floats = floats;
     return OMEN_OK;
 }
 

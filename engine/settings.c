@@ -23,6 +23,11 @@ omen_code omen_settings_check(struct omen_collection_settings *settings, omen_er
                                  "config.metric is %d; it is 1 (L2), 2 (cosine) or 3 (inner "
                                  "product)",
                                  (int)s->metric);
+    if (s->originals == 0) s->originals = OMEN_ORIGINALS_F32;
+    if (s->originals != OMEN_ORIGINALS_F32 && s->originals != OMEN_ORIGINALS_F16)
+        return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",
+                                 "config.originals is %d; it is 1 (f32) or 2 (f16)",
+                                 (int)s->originals);
     code = check_range("config.dim", &s->dim, OMEN_DIM_MIN, OMEN_DIM_MAX, 0, err);
     if (code == OMEN_OK)
         code = check_range("config.links", &s->links, OMEN_LINKS_MIN, OMEN_LINKS_MAX,
@@ -104,11 +109,12 @@ size_t omen_settings_write(uint8_t out[OMEN_SETTINGS_BYTES_MAX], uint32_t versio
     bytes += OMEN_INCARNATION_BYTES + 4 + length;
     if (version >= 2 && settings->target_recall != OMEN_TARGET_RECALL_DEFAULT)
         bytes += put_pair(out + bytes, OMEN_SETTING_TARGET_RECALL, settings->target_recall);
+    if (version >= 2 && settings->originals != OMEN_ORIGINALS_F32)
+        bytes += put_pair(out + bytes, OMEN_SETTING_ORIGINALS, (uint32_t)settings->originals);
     return bytes;
 }
 
-size_t omen_settings_write_calibration(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
-                                       const struct omen_calibration *calibration)
+size_t omen_settings_write_calibration(uint8_t *out, const struct omen_calibration *calibration)
 {
     uint32_t fields[OMEN_CALIBRATION_FIELDS];
     size_t bytes = 0;
@@ -173,10 +179,13 @@ static omen_code read_later_settings(const uint8_t *pairs, size_t length,
         uint32_t pair[2];
 
         memcpy(pair, pairs + i, sizeof pair);
-        if (pair[0] != OMEN_SETTING_TARGET_RECALL)
+        if (pair[0] == OMEN_SETTING_TARGET_RECALL)
+            settings->target_recall = pair[1];
+        else if (pair[0] == OMEN_SETTING_ORIGINALS)
+            settings->originals = (omen_originals_format)pair[1];
+        else
             return omen_fail(err, OMEN_UNIMPLEMENTED,
                              "the SETTINGS record has setting %u, of a newer server", pair[0]);
-        settings->target_recall = pair[1];
     }
     return OMEN_OK;
 }

@@ -25,13 +25,14 @@
 #define OMEN_ALGORITHM_VERSION     2u
 #define OMEN_ALGORITHM_VERSION_MIN 1u
 
-#define OMEN_SETTINGS_BYTES_MAX (52u + OMEN_NAME_BYTES_MAX + 8u)
+#define OMEN_SETTINGS_BYTES_MAX (52u + OMEN_NAME_BYTES_MAX + 16u)
 
 enum omen_setting {
     OMEN_SETTING_ALGORITHM = 1,
     OMEN_SETTING_CHECKPOINT_BYTES = 2,
     OMEN_SETTING_SWEEP = 3, /* 1: the next CHECKPOINT sweeps all dead, however few they are */
     OMEN_SETTING_TARGET_RECALL = 4, /* absent from the first record: 970,000 */
+    OMEN_SETTING_ORIGINALS = 5,     /* in the first record only; absent: f32 */
     /* The fields of a calibration, in their order; a record has all of them or none. */
     OMEN_SETTING_CALIBRATION = 16
 };
@@ -71,9 +72,9 @@ OMEN_CHECKED omen_code omen_settings_change(const uint8_t *payload, size_t lengt
                                             struct omen_settings_state *state, bool *tuned,
                                             omen_error *err);
 
-/* The payload of a record that says what a calibration found. Returns the length. */
-size_t omen_settings_write_calibration(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],
-                                       const struct omen_calibration *calibration);
+/* The payload of a record that says what a calibration found, into OMEN_SETTINGS_CHANGE_BYTES at
+ * most. Returns the length. */
+size_t omen_settings_write_calibration(uint8_t *out, const struct omen_calibration *calibration);
 /* The payload of a record that says all of a tuning: what a checkpoint has in the place of the
  * records before it, to be read by omen_settings_change(). Returns the length. */
 size_t omen_settings_write_tuning(uint8_t out[OMEN_SETTINGS_CHANGE_BYTES],

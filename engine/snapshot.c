@@ -167,7 +167,7 @@ static omen_code copy_files(struct copying *copying, omen_error *err)
 {
     struct omen_storage *storage = copying->engine->storage;
     const struct omen_originals *originals = &copying->collection->originals;
-    const uint64_t row_bytes = (uint64_t)originals->row_floats * sizeof(float);
+    const uint64_t row_bytes = originals->row_bytes;
     char part[OMEN_SNAPSHOT_PART_NAME_BYTES];
     struct omen_snapshot_writer writer;
     omen_error why = {0};
@@ -182,8 +182,9 @@ static omen_code copy_files(struct copying *copying, omen_error *err)
     code = omen_snapshot_write_file(&writer, copying->checkpoint, copying->checkpoint_name,
                                     copying->checkpoint_bytes, &why);
     if (code == OMEN_OK)
-        code = omen_snapshot_write_file(&writer, originals->file, OMEN_ORIGINALS_NAME,
-                                        copying->slots * row_bytes, &why);
+        code =
+            omen_snapshot_write_file(&writer, originals->file, omen_originals_name(originals->half),
+                                     copying->slots * row_bytes, &why);
     if (code != OMEN_OK) {
         omen_snapshot_write_abandon(&writer);
         return omen_fail_because(err, code, why.reason, "snapshot '%s': %s", copying->info.name,

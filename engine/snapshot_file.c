@@ -32,13 +32,13 @@ omen_code omen_snapshot_write_begin(struct omen_snapshot_writer *writer,
                                     const struct omen_snapshot_info *info, omen_error *err)
 {
     const struct omen_collection_settings *s = &info->settings;
-    struct omen_stored_snapshot about = {.settings = {s->dim, s->metric, s->links, s->candidates,
-                                                      s->probes, s->epoch_points, s->epoch_bytes,
-                                                      s->checkpoint_bytes, s->target_recall},
-                                         .algorithm_version = info->algorithm_version,
-                                         .log_position = info->log_position,
-                                         .points = info->points,
-                                         .created_unix_s = info->created_unix_s};
+    struct omen_stored_snapshot about = {
+        .settings = {s->dim, s->metric, s->links, s->candidates, s->probes, s->epoch_points,
+                     s->epoch_bytes, s->checkpoint_bytes, s->target_recall, s->originals},
+        .algorithm_version = info->algorithm_version,
+        .log_position = info->log_position,
+        .points = info->points,
+        .created_unix_s = info->created_unix_s};
     const struct omen_section section = {.type = OMEN_SNAPSHOT_ABOUT,
                                          .version = OMEN_SNAPSHOT_FORMAT_VERSION,
                                          .length = sizeof about};
@@ -156,11 +156,12 @@ static omen_code take_about(const struct omen_stored_snapshot *about,
     memcpy(info->name, about->name, OMEN_NAME_BYTES_MAX);
     memcpy(info->collection, about->collection, OMEN_NAME_BYTES_MAX);
     memcpy(info->incarnation, about->incarnation, sizeof info->incarnation);
-    *s = (struct omen_collection_settings){about->settings[0], (omen_metric)about->settings[1],
-                                           about->settings[2], about->settings[3],
-                                           about->settings[4], about->settings[5],
-                                           about->settings[6], about->settings[7],
-                                           about->settings[8]};
+    *s = (struct omen_collection_settings){
+        about->settings[0], (omen_metric)about->settings[1],
+        about->settings[2], about->settings[3],
+        about->settings[4], about->settings[5],
+        about->settings[6], about->settings[7],
+        about->settings[8], (omen_originals_format)about->settings[9]};
     if (stamp_of(info->id) == r->stamp && omen_name_check(info->name, &why) == OMEN_OK &&
         omen_name_check(info->collection, &why) == OMEN_OK &&
         omen_settings_check(s, &why) == OMEN_OK)

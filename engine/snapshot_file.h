@@ -29,9 +29,10 @@ struct omen_stored_snapshot {
     char name[72];                      /* of the snapshot, then zeros */
     char collection[72];                /* the same of the collection */
     uint8_t incarnation[OMEN_INCARNATION_BYTES];
-    uint32_t settings[9]; /* dim, metric, links, candidates, probes, epoch points, epoch bytes,
-                             checkpoint bytes, target recall */
+    uint32_t settings[10]; /* dim, metric, links, candidates, probes, epoch points, epoch bytes,
+                              checkpoint bytes, target recall, originals */
     uint32_t algorithm_version;
+    uint32_t zero;
     uint64_t log_position;
     uint64_t points;
     uint64_t created_unix_s;

@@ -172,7 +172,7 @@ omen_code omen_stream_push(omen_stream *stream, uint64_t seq, omen_chunk *chunk,
     omen_code code = check_push(stream, seq, &old, err);
 
     if (code == OMEN_OK && !old)
-        code = omen_chunk_encode(chunk, &collection->kernels, collection->settings.metric, err);
+        code = omen_chunk_encode(chunk, &collection->kernels, &collection->settings, err);
     if (code == OMEN_OK && !old) code = check_chunk(chunk, err);
     if (code == OMEN_OK && !old) {
         memcpy(chunk->session_id, stream->session_id, sizeof chunk->session_id);

@@ -178,6 +178,10 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
 /* A metric by its number. Fails: OMEN_INVALID_ARGUMENT BAD_METRIC. */
 omen_code omen_metric_check(int64_t metric, omen_metric *out, struct omen_fault *fault);
 
+/* A format of originals by its number; 0 is the default. Fails: OMEN_INVALID_ARGUMENT BAD_LIMIT. */
+omen_code omen_originals_check(int64_t originals, omen_originals_format *out,
+                               struct omen_fault *fault);
+
 /* A target recall as the engine takes it. 0 is 0. Fails: OMEN_INVALID_ARGUMENT BAD_LIMIT. */
 omen_code omen_target_recall_read(double value, const char *field, uint32_t *out,
                                   struct omen_fault *fault);

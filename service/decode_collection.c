@@ -40,6 +40,17 @@ omen_code omen_metric_check(int64_t metric, omen_metric *out, struct omen_fault 
     return OMEN_OK;
 }
 
+omen_code omen_originals_check(int64_t originals, omen_originals_format *out,
+                               struct omen_fault *fault)
+{
+    if (originals < 0 || originals > OMEN_ORIGINALS_F16)
+        return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "config.originals",
+                              "config.originals is %" PRId64 ", it must be 1 (f32) or 2 (f16)",
+                              originals);
+    *out = (omen_originals_format)originals;
+    return OMEN_OK;
+}
+
 omen_code omen_target_recall_read(double value, const char *field, uint32_t *out,
                                   struct omen_fault *fault)
 {
@@ -95,6 +106,8 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
     if (config == NULL) {
         (void)omen_fault_no_config(fault);
     } else if (omen_metric_check(config->metric, &out->settings.metric, fault) == OMEN_OK &&
+               omen_originals_check(config->originals, &out->settings.originals, fault) ==
+                   OMEN_OK &&
                omen_target_recall_read(config->target_recall, "config.target_recall",
                                        &out->settings.target_recall, fault) == OMEN_OK) {
         out->settings.dim = config->dim;

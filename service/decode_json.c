@@ -27,6 +27,28 @@ static omen_code read_metric(const cJSON *config, omen_metric *out, struct omen_
     return omen_metric_check(metric, out, fault);
 }
 
+static omen_code read_originals(const cJSON *config, omen_originals_format *out,
+                                struct omen_fault *fault)
+{
+    const cJSON *value = omen_json_find(config, "originals");
+    uint32_t number = 0;
+
+    if (value != NULL && omen_json_is_string(value)) {
+        if (strcmp(value->valuestring, "f32") == 0)
+            number = OMEN_ORIGINALS_F32;
+        else if (strcmp(value->valuestring, "f16") == 0)
+            number = OMEN_ORIGINALS_F16;
+        else
+            return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", "config.originals",
+                                  "config.originals is \"%.40s\", it must be \"f32\" or \"f16\"",
+                                  value->valuestring);
+    } else if (omen_json_read_uint32(config, "originals", "config.originals", &number, fault) !=
+               OMEN_OK) {
+        return fault->code;
+    }
+    return omen_originals_check(number, out, fault);
+}
+
 static omen_code read_target(const cJSON *object, const char *path, uint32_t *out,
                              struct omen_fault *fault)
 {
@@ -44,7 +66,7 @@ omen_code omen_json_read_create(const omen_json *json, struct omen_create_reques
     static const char *const fields[] = {"name", "config", NULL};
     static const char *const config_fields[] = {
         "dim",          "metric",           "links",         "candidates", "probes",
-        "epoch_points", "checkpoint_bytes", "target_recall", NULL};
+        "epoch_points", "checkpoint_bytes", "target_recall", "originals",  NULL};
     const cJSON *name = omen_json_find(&json->root, "name");
     const cJSON *config = omen_json_find(&json->root, "config");
     const struct {
@@ -74,6 +96,7 @@ omen_code omen_json_read_create(const omen_json *json, struct omen_create_reques
                                   fault) != OMEN_OK)
             return fault->code;
     if (read_metric(config, &out->settings.metric, fault) != OMEN_OK) return fault->code;
+    if (read_originals(config, &out->settings.originals, fault) != OMEN_OK) return fault->code;
     return read_target(config, "config.target_recall", &out->settings.target_recall, fault);
 }
 

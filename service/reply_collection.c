@@ -38,6 +38,7 @@ void omen_reply_config(Omendb__V1__CollectionConfig *out,
     out->epoch_points = settings->epoch_points;
     out->checkpoint_bytes = settings->checkpoint_bytes;
     out->target_recall = settings->target_recall / 1e6;
+    out->originals = (Omendb__V1__Originals)settings->originals;
 }
 
 static void show_calibration(struct shown *shown, const struct omen_calibration *calibration)

@@ -105,10 +105,11 @@ void omen_json_write_collection(struct omen_text *text, const struct omen_collec
     omen_text_add(text,
                   "\",\"config\":{\"dim\":%" PRIu32 ",\"metric\":\"%s\",\"links\":%" PRIu32
                   ",\"candidates\":%" PRIu32 ",\"probes\":%" PRIu32 ",\"epoch_points\":%" PRIu32
-                  ",\"checkpoint_bytes\":%" PRIu32 ",\"target_recall\":%g}",
+                  ",\"checkpoint_bytes\":%" PRIu32 ",\"target_recall\":%g,\"originals\":\"%s\"}",
                   settings->dim, metrics[settings->metric], settings->links, settings->candidates,
                   settings->probes, settings->epoch_points, settings->checkpoint_bytes,
-                  settings->target_recall / 1e6);
+                  settings->target_recall / 1e6,
+                  settings->originals == OMEN_ORIGINALS_F16 ? "f16" : "f32");
     write_calibration(text, &info->calibration);
     omen_text_add(text,
                   ",\"points\":%" PRIu64 ",\"log_position\":%" PRIu64

@@ -31,6 +31,19 @@ def test_a_collection_is_described_as_it_was_created(client, collection):
     assert collection in [entry.name for entry in client.list_collections()]
 
 
+def test_originals_in_f16_come_back_rounded_to_halves(client, collection):
+    made = client.create_collection(collection, dim=24, metric="l2", originals="f16")
+    assert (made.originals, made.target_recall) == ("f16", 0.97)
+    vectors = gaussian(3000, 24, seed=5)
+    client.insert(collection, ids=np.arange(3000), vectors=vectors)
+    halves = vectors.astype(np.float16).astype(np.float32)
+    assert (client.get(collection, np.arange(0, 1000)).vectors == halves[:1000]).all()
+    found = client.search(collection, halves[:100], k=1)
+    assert (found.ids[:, 0] == np.arange(100)).all() and (found.distances == 0).all()
+    with pytest.raises(InvalidArgument, match="originals"):
+        client.create_collection(f"{collection}-never", dim=4, originals="f8")
+
+
 def test_a_collection_of_a_taken_name_is_refused(client, collection):
     client.create_collection(collection, dim=4)
     with pytest.raises(AlreadyExists) as caught:

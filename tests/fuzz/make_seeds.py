@@ -392,6 +392,10 @@ def collection_seeds(pb):
         "get-with-hash": pb.GetCollectionRequest(name="l2", with_graph_hash=True),
         "create-target": pb.CreateCollectionRequest(
             name="new", config=pb.CollectionConfig(dim=8, metric=1, target_recall=0.9)),
+        "create-halves": pb.CreateCollectionRequest(
+            name="new", config=pb.CollectionConfig(dim=8, metric=1, originals=2)),
+        "create-originals-9": pb.CreateCollectionRequest(
+            name="new", config=pb.CollectionConfig(dim=8, metric=1, originals=9)),
         "create-target-nan": pb.CreateCollectionRequest(
             name="new", config=pb.CollectionConfig(dim=8, metric=1, target_recall=math.nan)),
         "update": pb.UpdateCollectionRequest(name="l2", target_recall=0.99, calibrate=True),
@@ -445,6 +449,8 @@ def json_seeds():
         "create": {"name": "new", "config": {**create, "links": 8, "candidates": 32, "probes": 4,
                                              "epoch_points": 100, "checkpoint_bytes": 4096}},
         "create-target": {"name": "new", "config": {**create, "target_recall": 0.9}},
+        "create-halves": {"name": "new", "config": {**create, "originals": "f16"}},
+        "create-originals-f8": {"name": "new", "config": {**create, "originals": "f8"}},
         "create-target-text": {"name": "new", "config": {**create, "target_recall": "0.9"}},
         "update": {"target_recall": 0.99, "calibrate": True},
         "update-target-huge": {"target_recall": 1e300},
@@ -807,6 +813,14 @@ def record_seeds():
         "settings-defaults": own + record(1, SETTINGS, settings(epoch_points=0, checkpoint=0)),
         "settings-target-first": own + record(1, SETTINGS, settings()
                                               + struct.pack("<2I", 4, 990000)),
+        "settings-halves": own + record(1, SETTINGS, settings() + struct.pack("<2I", 5, 2))
+                           + record(2, OPEN, OPENING)
+                           + record(3, CHUNK, log_chunk(1, range(5), rows(5))),
+        "settings-halves-that-no-half-holds": own
+                           + record(1, SETTINGS, settings() + struct.pack("<2I", 5, 2))
+                           + record(2, OPEN, OPENING)
+                           + record(3, CHUNK, log_chunk(1, [1], floats(1e9, 1, 1, 1))),
+        "settings-originals-9": own + record(1, SETTINGS, settings() + struct.pack("<2I", 5, 9)),
         "settings-first-newer": own + record(1, SETTINGS, settings() + struct.pack("<2I", 9, 1)),
         "open-short": first + record(2, OPEN, b"short"),
         "chunk-nan": opened + record(3, CHUNK, log_chunk(1, [1], nan)),

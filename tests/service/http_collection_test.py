@@ -15,7 +15,8 @@ def test_a_collection_is_created_shown_listed_and_dropped(http, api, name):
                           epoch_points=100)
     assert created["config"] == {"dim": 3, "metric": "cosine", "links": 8, "candidates": 32,
                                  "probes": 4, "epoch_points": 100,
-                                 "checkpoint_bytes": 16 << 20, "target_recall": 0.97}
+                                 "checkpoint_bytes": 16 << 20, "target_recall": 0.97,
+                                 "originals": "f32"}
     http.insert(name, {1: (1, 2, 3), 2: (3, 2, 1)})
     shown = http.get(f"/v1/collections/{name}?with_graph_hash=true").json
     told = info_of(api, name)
@@ -47,6 +48,7 @@ def test_a_metric_is_a_name_or_its_number(http, api, name, metric, number):
     ("ok", {"dim": 2, "metric": 1, "candidates": 1000}),
     ("ok", {"dim": 2, "metric": 1, "probes": 65}),
     ("ok", {"dim": 2, "metric": 1, "target_recall": 1.5}),
+    ("ok", {"dim": 2, "metric": 1, "originals": 3}),
     ("ok", {"dim": 2, "metric": 1, "epoch_points": 10000}), ("ok", None),
     ("", {"dim": 2, "metric": 1}), ("a b", {"dim": 2, "metric": 1}),
     ("ä", {"dim": 2, "metric": 1}), ("n" * 65, {"dim": 2, "metric": 1}),
@@ -61,6 +63,25 @@ def test_a_refusal_is_the_one_of_grpc(http, api, request_name, config):
     assert answer.error["code"] == refusal.code.name == "INVALID_ARGUMENT"
     assert (answer.error["reason"], answer.error["message"]) == (refusal.reason, refusal.sentence)
     assert answer.error.get("field") == refusal.field
+
+
+def test_originals_in_f16_are_rounded_and_too_large_ones_are_told(http, api, name):
+    created = http.create(name, originals="f16")
+    assert created["config"]["originals"] == "f16"
+    assert info_of(api, name).config.originals == c.ORIGINALS_F16
+    answer = http.post(f"/v1/collections/{name}/insert", {"points": [
+        {"id": 1, "vector": [0.1, 2049]}, {"id": 2, "vector": [1, 70000]}]})
+    assert (answer.json["inserted"], len(answer.json["errors"])) == (1, 1)
+    assert answer.json["errors"][0]["message"] == (
+        "vector's largest component is 70000; originals in f16 hold magnitudes of 6e-08 to 65504")
+    got = http.post(f"/v1/collections/{name}/get", {"ids": [1]}).json["results"][0]
+    assert got["vector"] == [0.0999755859375, 2048]
+    found = http.search(name, (0.0999755859375, 2048))["results"][0]["hits"]
+    assert found == [{"id": 1, "distance": 0}]
+    refused = http.post("/v1/collections", {"name": "never", "config": {
+        "dim": 2, "metric": "l2", "originals": "f8"}})
+    assert (refused.status, refused.error["field"]) == (400, "config.originals")
+    assert http.ask("DELETE", f"/v1/collections/{name}").status == 200
 
 
 def test_a_target_recall_is_changed_as_over_grpc(http, api, name):

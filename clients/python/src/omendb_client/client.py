@@ -50,10 +50,12 @@ class Client:
 
     def create_collection(self, name: str, dim: int, metric: str = "cosine", *, links: int = 0,
                           candidates: int = 0, probes: int = 0, epoch_points: int = 0,
-                          checkpoint_bytes: int = 0, target_recall: float = 0) -> Collection:
+                          checkpoint_bytes: int = 0, target_recall: float = 0,
+                          originals: str = "f32") -> Collection:
         """Creates a collection. `metric` is "cosine", "l2" (squared) or "ip"; a 0 elsewhere means
         the server's default. `target_recall` (0.5 to 0.999; the default is 0.97) is the share of
-        true neighbours that searches without an ef shall find. Raises AlreadyExists,
+        true neighbours that searches without an ef shall find. `originals="f16"` stores the
+        vectors rounded to halves, in half of the space. Raises AlreadyExists,
         InvalidArgument."""
         config = collection_pb2.CollectionConfig(
             dim=unsigned("dim", dim),
@@ -64,6 +66,7 @@ class Client:
             epoch_points=unsigned("epoch_points", epoch_points),
             checkpoint_bytes=unsigned("checkpoint_bytes", checkpoint_bytes),
             target_recall=target_recall,
+            originals=collections.originals_value(originals),
         )
         request = collection_pb2.CreateCollectionRequest(name=name, config=config)
         response = wires.call(self._wire.create_collection, request, self._timeout)

@@ -11,6 +11,11 @@ METRICS: dict[str, messages.Metric] = {
     "cosine": messages.METRIC_COSINE,  # 1 - cosine similarity
     "ip": messages.METRIC_INNER_PRODUCT,  # -(inner product)
 }
+ORIGINALS: dict[str, messages.Originals] = {
+    "f32": messages.ORIGINALS_F32,  # as they were sent
+    "f16": messages.ORIGINALS_F16,  # rounded to halves: half of the disk
+}
+_ORIGINALS_NAMES = {value: name for name, value in ORIGINALS.items()}
 _METRIC_NAMES = {value: name for name, value in METRICS.items()}
 
 
@@ -44,6 +49,7 @@ class Collection:
     epoch_points: int
     checkpoint_bytes: int
     target_recall: float
+    originals: str
     points: int  # searchable
     log_position: int  # of the last durable record
     searchable_position: int  # of the last record that searches see
@@ -80,6 +86,12 @@ def metric_name(metric: messages.Metric) -> str:
     return _METRIC_NAMES.get(metric, str(metric))
 
 
+def originals_value(originals: str) -> messages.Originals:
+    if originals not in ORIGINALS:
+        raise InvalidArgument(f"originals is {originals!r}, wanted one of {', '.join(ORIGINALS)}")
+    return ORIGINALS[originals]
+
+
 def from_message(message: messages.Collection) -> Collection:
     config = message.config
     return Collection(
@@ -92,6 +104,7 @@ def from_message(message: messages.Collection) -> Collection:
         epoch_points=config.epoch_points,
         checkpoint_bytes=config.checkpoint_bytes,
         target_recall=config.target_recall,
+        originals=_ORIGINALS_NAMES.get(config.originals, str(config.originals)),
         points=message.points,
         log_position=message.log_position,
         searchable_position=message.searchable_position,
