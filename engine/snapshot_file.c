@@ -14,7 +14,7 @@
 #define PART_HEADER_BYTES (8u + OMEN_SNAPSHOT_NAME_BYTES)
 #define PAYLOAD_MAX       (PART_HEADER_BYTES + OMEN_SNAPSHOT_PART_MAX)
 
-_Static_assert(sizeof(struct omen_stored_snapshot) == 240, "no padding");
+_Static_assert(sizeof(struct omen_stored_snapshot) == 248, "no padding");
 _Static_assert(OMEN_NAME_BYTES_MAX < sizeof((struct omen_stored_snapshot *)0)->name, "a name fits");
 
 static uint64_t stamp_of(const uint8_t *id)

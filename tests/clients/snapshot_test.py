@@ -43,11 +43,11 @@ def rows(count, seed=1, dim=DIM):
     return np.random.default_rng([17, seed]).standard_normal((count, dim), dtype=np.float32)
 
 
-def fill(client, name, metric="cosine", dim=DIM, count=ROWS):
+def fill(client, name, metric="cosine", dim=DIM, count=ROWS, originals="f32"):
     """Points under numbers and keys, updated, deleted, some to expire; sessions and duplicates."""
     vectors = rows(count, dim=dim)
     vectors[10:20] = vectors[9]
-    client.create_collection(name, dim=dim, metric=metric, epoch_points=700)
+    client.create_collection(name, dim=dim, metric=metric, epoch_points=700, originals=originals)
     client.insert(name, np.arange(count), vectors)
     client.upsert(name, [f"key-{i}" for i in range(50)], rows(50, 2, dim), ttl=4000)
     client.upsert(name, np.arange(100, 200), rows(100, 3, dim))
@@ -64,7 +64,8 @@ def answers(client, name, dim=DIM):
     got = client.get(name, [*range(700), *(f"key-{i}" for i in range(50))])
     return {
         "hash": told.graph_hash, "points": told.points, "slots": told.slots, "dim": told.dim,
-        "metric": told.metric, "epoch": told.epoch,
+        "metric": told.metric, "epoch": told.epoch, "originals": told.originals,
+        "target_recall": told.target_recall, "calibration": told.calibration,
         "walk": (walk.ids.tobytes(), walk.distances.tobytes(), walk.visited.tobytes(),
                  None if walk.keys is None else walk.keys.tolist()),
         "exact": (exact.ids.tobytes(), exact.distances.tobytes()),
@@ -74,10 +75,12 @@ def answers(client, name, dim=DIM):
 # ---- made and restored --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+@pytest.mark.parametrize("metric, originals", [("l2", "f32"), ("cosine", "f32"), ("ip", "f32"),
+                                               ("cosine", "f16")])
 def test_a_restored_collection_answers_bit_for_bit_and_takes_writes(client, collection, snapshot,
-                                                                    restored, metric):
-    fill(client, collection, metric)
+                                                                    restored, metric, originals):
+    fill(client, collection, metric, originals=originals)
+    client.update_collection(collection, target_recall=0.95, calibrate=True)
     made = client.create_snapshot(collection, snapshot)
     before = answers(client, collection)
     told = client.restore_snapshot(restored, snapshot=snapshot)
