@@ -64,7 +64,8 @@ def main() -> int:
     args = parse()
     data = load(args.data, QUERIES, args.seed, args.rows)
     with tempfile.TemporaryDirectory(prefix="omendb-recall-") as directory:
-        with ServerProcess(find_binary(args.server), pathlib.Path(directory)) as server, \
+        with ServerProcess(find_binary(args.server), pathlib.Path(directory),
+                           "--calibrate-seconds", "0") as server, \
                 Client(server.target) as client:
             client.create_collection(COLLECTION, dim=data.vectors.shape[1], metric="cosine")
             bar = ProgressBar("streaming")

@@ -43,7 +43,8 @@ class ServerContestant:
         threads = str(self.place.threads)
         with pinned(self.place.cpus):
             self.server = ServerProcess(self.binaries["server"], self.folder,
-                                        "--ingest-threads", threads, "--search-threads", threads)
+                                        "--ingest-threads", threads, "--search-threads", threads,
+                                        "--calibrate-seconds", "0")  # every search names its ef
 
     def build(self) -> dict:
         told = self._load("ingest", "--create", "--keep", "--data", self.data.rows_path)
