@@ -50,6 +50,7 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
                            omen_error *err)
 {
     omen_engine *engine = omen_alloc_zeroed(sizeof *engine);
+    uint64_t spare;
     omen_code code = OMEN_OK;
 
     *out = NULL;
@@ -72,7 +73,7 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
                                     engine, err);
     if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
     if (code == OMEN_OK) code = omen_checkpointer_create(engine, &engine->checkpointer, err);
-    if (code == OMEN_OK) (void)!omen_room_check(&engine->room, 0, NULL);
+    if (code == OMEN_OK) (void)!omen_room_check(&engine->room, 0, &spare, NULL);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
     if (code == OMEN_OK) code = omen_checkpointer_start(engine->checkpointer, err);
     if (code == OMEN_OK && engine->calibrate_seconds > 0)

@@ -53,10 +53,14 @@ static uint64_t log_bytes(uint32_t dim, uint64_t points)
     return points * each + (points / chunk + 1) * empty;
 }
 
-void omen_estimate_slots(uint32_t dim, uint64_t slots, uint64_t keyed, struct omen_estimate *out)
+void omen_estimate_slots(const struct omen_collection_settings *settings, uint64_t slots,
+                         uint64_t keyed, struct omen_estimate *out)
 {
+    const uint32_t dim = settings->dim;
+    const uint64_t unit =
+        settings->originals == OMEN_ORIGINALS_F16 ? sizeof(uint16_t) : sizeof(float);
     const struct omen_graph graph = {.stride = omen_code_stride(dim)};
-    const uint64_t row = ((uint64_t)dim + 15) / 16 * 16 * sizeof(float);
+    const uint64_t row = (dim * unit + 63) / 64 * 64;
     uint64_t held = slots;
     struct omen_array arrays[OMEN_ARRAYS_MAX];
     const uint32_t count = omen_graph_arrays(&graph, arrays);
@@ -86,11 +90,12 @@ void omen_estimate_slots(uint32_t dim, uint64_t slots, uint64_t keyed, struct om
     out->log = log_bytes(dim, slots);
 }
 
-uint64_t omen_estimate_memory(uint32_t dim, uint64_t slots, bool capture)
+uint64_t omen_estimate_memory(const struct omen_collection_settings *settings, uint64_t slots,
+                              bool capture)
 {
     struct omen_estimate estimate;
 
-    omen_estimate_slots(dim, slots, 0, &estimate);
+    omen_estimate_slots(settings, slots, 0, &estimate);
     return estimate.memory + (capture ? estimate.capture : 0);
 }
 
@@ -107,7 +112,7 @@ omen_code omen_estimate(const struct omen_collection_settings *settings, uint64_
             "points is %llu and keyed is %llu; points is at most %u, and keyed "
             "at most points",
             (unsigned long long)points, (unsigned long long)keyed, OMEN_SLOTS_MAX);
-    omen_estimate_slots(checked.dim, points, keyed, out);
+    omen_estimate_slots(&checked, points, keyed, out);
     if (checked.originals == OMEN_ORIGINALS_F16)
         out->originals = points * (((uint64_t)checked.dim + 31) / 32 * 64);
     return OMEN_OK;

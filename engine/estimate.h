@@ -9,10 +9,12 @@
 
 #include "engine/engine.h"
 
-/* For `slots` slots of `dim` components, `keyed` of them with keys as ids. */
-void omen_estimate_slots(uint32_t dim, uint64_t slots, uint64_t keyed, struct omen_estimate *out);
+/* For so many slots, `keyed` of them with keys as ids. */
+void omen_estimate_slots(const struct omen_collection_settings *settings, uint64_t slots,
+                         uint64_t keyed, struct omen_estimate *out);
 
 /* The memory of omen_estimate_slots() alone; `capture`: with that of a checkpoint on its way. */
-uint64_t omen_estimate_memory(uint32_t dim, uint64_t slots, bool capture);
+uint64_t omen_estimate_memory(const struct omen_collection_settings *settings, uint64_t slots,
+                              bool capture);
 
 #endif

@@ -516,13 +516,15 @@ static omen_code make_room(omen_collection *c, struct group *group, omen_error *
     const uint32_t points = (uint32_t)group->points;
     const uint32_t again = points < admit->free.count ? points : admit->free.count;
     uint64_t end = (uint64_t)admit->slot_count + points - again;
+    uint64_t spare = 0;
 
     if (group->refused || group->bytes == 0) return OMEN_OK;
     if (end > OMEN_SLOTS_MAX) end = OMEN_SLOTS_MAX;
     omen_code code = omen_room_check(
-        &c->engine->room, group->bytes + omen_originals_missing(&c->originals, (uint32_t)end), err);
+        &c->engine->room, group->bytes + omen_originals_missing(&c->originals, (uint32_t)end),
+        &spare, err);
     if (code == OMEN_OK)
-        code = omen_originals_reserve(&c->originals, (uint32_t)end,
+        code = omen_originals_reserve(&c->originals, (uint32_t)end, spare,
                                       admit->free.slots + admit->free.count - again, again, err);
     return note_full(c, group, false, code, err);
 }

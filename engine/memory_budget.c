@@ -19,7 +19,7 @@ static uint64_t bytes_with(const omen_collection *c, uint64_t queued)
 
     if (queued > share->free) slots += queued - share->free;
     if (slots > OMEN_SLOTS_MAX) slots = OMEN_SLOTS_MAX;
-    return omen_estimate_memory(c->settings.dim, slots, budget->captures);
+    return omen_estimate_memory(&c->settings, slots, budget->captures);
 }
 
 static void set_bytes(omen_collection *c, uint64_t bytes)

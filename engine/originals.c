@@ -169,26 +169,25 @@ uint64_t omen_originals_missing(const struct omen_originals *originals, uint32_t
     return wanted > originals->allocated ? wanted - originals->allocated : 0;
 }
 
-static omen_code extend(struct omen_originals *originals, uint64_t missing, omen_error *err)
+/* With some in store, as far as `spare` goes. */
+static omen_code extend(struct omen_originals *originals, uint64_t missing, uint64_t spare,
+                        omen_error *err)
 {
     const uint64_t extent = extent_bytes(originals->allocated);
-    uint64_t count = missing > extent ? missing : extent;
-    omen_code code = allocate(originals, originals->allocated, count, err);
+    uint64_t count = missing;
 
-    if (code == OMEN_RESOURCE_EXHAUSTED && count > missing) { /* then without any in store */
-        count = missing;
-        code = allocate(originals, originals->allocated, count, err);
-    }
+    if (extent > missing) count += extent - missing < spare ? extent - missing : spare;
+    const omen_code code = allocate(originals, originals->allocated, count, err);
     if (code == OMEN_OK) originals->allocated += count;
     return code;
 }
 
-omen_code omen_originals_reserve(struct omen_originals *originals, uint32_t end,
+omen_code omen_originals_reserve(struct omen_originals *originals, uint32_t end, uint64_t spare,
                                  const uint32_t *again, uint32_t again_count, omen_error *err)
 {
     const uint64_t bytes = originals->row_bytes;
     const uint64_t missing = omen_originals_missing(originals, end);
-    omen_code code = missing > 0 ? extend(originals, missing, err) : OMEN_OK;
+    omen_code code = missing > 0 ? extend(originals, missing, spare, err) : OMEN_OK;
 
     for (uint32_t i = 0; i < again_count && code == OMEN_OK;) {
         const uint64_t last = again[i];
@@ -218,7 +217,7 @@ omen_code omen_originals_write(struct omen_originals *originals, uint32_t first,
     const uint64_t missing = omen_originals_missing(originals, first + count);
     omen_code code = map_segments(originals, first + count, err);
 
-    if (code == OMEN_OK && missing > 0) code = extend(originals, missing, err);
+    if (code == OMEN_OK && missing > 0) code = extend(originals, missing, 0, err);
     if (code != OMEN_OK) return code;
     if (!originals->half && bytes == originals->dim * sizeof *rows)
         return write_all(originals, rows, count * bytes, first * (uint64_t)bytes, err);

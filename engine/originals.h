@@ -72,11 +72,11 @@ OMEN_CHECKED omen_code omen_originals_open(struct omen_originals *originals,
 void omen_originals_close(struct omen_originals *originals);
 
 /* Makes room on the disk for the rows of all slots below `end`, and once more for those of `again`,
- * which may have been erased: descending. ADMIT's thread.
+ * which may have been erased: descending. `spare` bytes more may be taken. ADMIT's thread.
  * Fails: OMEN_RESOURCE_EXHAUSTED DISK_FULL, OMEN_UNAVAILABLE (the file system), nothing changed. */
 OMEN_CHECKED omen_code omen_originals_reserve(struct omen_originals *originals, uint32_t end,
-                                              const uint32_t *again, uint32_t again_count,
-                                              omen_error *err);
+                                              uint64_t spare, const uint32_t *again,
+                                              uint32_t again_count, omen_error *err);
 
 /* Bytes of the file that the slots below `end` would add to what has room. */
 uint64_t omen_originals_missing(const struct omen_originals *originals, uint32_t end);

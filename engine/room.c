@@ -64,14 +64,18 @@ static void refuse_from_now(struct omen_room *room, enum omen_room_level level,
     atomic_store_explicit(&room->level, (int)level, memory_order_release);
 }
 
-omen_code omen_room_check(struct omen_room *room, uint64_t bytes, omen_error *err)
+omen_code omen_room_check(struct omen_room *room, uint64_t bytes, uint64_t *spare, omen_error *err)
 {
     const enum omen_room_level level = omen_room_level(room);
     omen_error why;
 
+    *spare = 0;
     if (level != OMEN_ROOM_FOR_ALL) return omen_room_refusal(room, err);
     const uint64_t free = omen_room_free_bytes(room);
-    if (free >= room->reserve && free - room->reserve >= bytes) return OMEN_OK;
+    if (free >= room->reserve && free - room->reserve >= bytes) {
+        *spare = free - room->reserve - bytes;
+        return OMEN_OK;
+    }
     const omen_code code = omen_fail_because(&why, OMEN_RESOURCE_EXHAUSTED, OMEN_REASON_DISK_FULL,
                                              "the disk has %" PRIu64 " bytes free, and %" PRIu64
                                              " stay in reserve: the write needs %" PRIu64

@@ -56,9 +56,10 @@ static inline enum omen_room_level omen_room_level(const struct omen_room *room)
  * with figures. Any thread. */
 OMEN_CHECKED omen_code omen_room_refusal(struct omen_room *room, omen_error *err);
 
-/* The log thread is about to take so many bytes of the disk. Fails as omen_room_refusal(); then,
- * perhaps, from here on. */
-OMEN_CHECKED omen_code omen_room_check(struct omen_room *room, uint64_t bytes, omen_error *err);
+/* The log thread is about to take so many bytes of the disk; *spare is how many more it might.
+ * Fails as omen_room_refusal(); then, perhaps, from here on. */
+OMEN_CHECKED omen_code omen_room_check(struct omen_room *room, uint64_t bytes, uint64_t *spare,
+                                       omen_error *err);
 
 /* A call of the log thread's found no room. `own`: it was for one of its own records. */
 void omen_room_note(struct omen_room *room, const omen_error *failure, bool own);

@@ -14,12 +14,13 @@
 
 #include "engine/engine.h"
 #include "kernels/kernels.h"
+#include "service/memory_limit.h"
 
 #define ENVIRONMENT_PREFIX "OMENDB_"
 #define NAME_BYTES         64u
 #define OFF                "off" /* instead of a number */
 
-enum kind { TEXT, NUMBER, NUMBER_OR_OFF, TIER };
+enum kind { TEXT, NUMBER, NUMBER_OR_OFF, TIER, MEMORY };
 
 struct setting {
     const char *key; /* as in a file */
@@ -80,6 +81,12 @@ static const struct setting settings[] = {
      "of silence on an insert stream, after which it gets an Ack"},
     {"search_seconds_max", NUMBER, AT(search_seconds_max), 1, 3600, "60",
      "that a search may take, waiting for min_read included, if its deadline is not earlier"},
+    {"memory_limit", MEMORY, AT(memory_limit), 0, 0, "80%",
+     "that the process may take, as 4GiB, 512MiB, bytes, or a share of what its cgroup or the "
+     "machine "
+     "has; beyond, points are refused"},
+    {"disk_reserve_mib", NUMBER, AT(disk_reserve_mib), 0, 1048576, "256",
+     "of the disk that writes leave free; beyond, they are refused until there is room again"},
     {"ingest_memory_mib", NUMBER, AT(ingest_memory_mib), 1, 1048576, "48",
      "of points that were taken and are not searchable, over all collections; beyond, clients "
      "are not read"},
@@ -186,6 +193,8 @@ static omen_code set_number(struct omen_config *config, const struct setting *se
 static omen_code set_value(struct omen_config *config, const struct setting *setting,
                            const char *value, const char *origin, omen_error *err)
 {
+    struct omen_memory_size ignored;
+
     if (is_number(setting)) {
         omen_code code = set_number(config, setting, value, origin, err);
         if (code != OMEN_OK) return code;
@@ -196,10 +205,52 @@ static omen_code set_value(struct omen_config *config, const struct setting *set
         return omen_fail(err, OMEN_INVALID_ARGUMENT,
                          "%s is \"%.64s\" (from %s), it must be one of %s", setting->key, value,
                          origin, omen_isas_list());
+    } else if (setting->kind == MEMORY && !omen_memory_size_parse(value, &ignored)) {
+        return omen_fail(
+            err, OMEN_INVALID_ARGUMENT,
+            "%s is \"%.64s\" (from %s), it must be a share from 1%% to 100%%, or a size "
+            "as 4GiB, 512MiB or 1073741824",
+            setting->key, value, origin);
     } else {
         memcpy(text_of(config, setting), value, strlen(value) + 1);
     }
     (void)snprintf(config->origins[setting - settings], OMEN_CONFIG_ORIGIN_BYTES, "%s", origin);
+    return OMEN_OK;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+#define SHARE              8u  /* of the limit, for a budget that was not set */
+#define PROGRAM_MEMORY_MIB 64u /* its code, its threads and their workspaces */
+
+static void fit_budget(struct omen_config *config, const char *key, uint64_t limit_mib)
+{
+    for (size_t i = 0; i < SETTING_COUNT; i++) {
+        if (strcmp(settings[i].key, key) != 0 || strcmp(config->origins[i], "default") != 0)
+            continue;
+        uint32_t *mib = number_of(config, &settings[i]);
+        if (*mib <= limit_mib / SHARE) return;
+        *mib = (uint32_t)(limit_mib / SHARE);
+        if (*mib < settings[i].min) *mib = settings[i].min;
+        return;
+    }
+}
+
+omen_code omen_config_fit_memory(struct omen_config *config, uint64_t limit, uint64_t *collections,
+                                 omen_error *err)
+{
+    fit_budget(config, "ingest_memory_mib", limit >> 20);
+    fit_budget(config, "request_memory_mib", limit >> 20);
+    fit_budget(config, "grpc_memory_mib", limit >> 20);
+    const uint64_t others = (uint64_t)config->ingest_memory_mib + config->request_memory_mib +
+                            config->grpc_memory_mib + PROGRAM_MEMORY_MIB;
+    if (limit <= others << 20)
+        return omen_fail(err, OMEN_INVALID_ARGUMENT,
+                         "memory_limit is %" PRIu64 " MiB, and nothing is left for collections: "
+                         "ingest_memory_mib, request_memory_mib, grpc_memory_mib and the program "
+                         "take %" PRIu64 " MiB",
+                         limit >> 20, others);
+    *collections = limit - (others << 20);
     return OMEN_OK;
 }
 

@@ -57,7 +57,9 @@ struct omen_config {
     uint32_t heartbeat_seconds;
     uint32_t search_seconds_max;
 
-    /* Memory. */
+    /* Memory and disk. */
+    char memory_limit[OMEN_CONFIG_TEXT_BYTES]; /* memory_limit.h */
+    uint32_t disk_reserve_mib;
     uint32_t ingest_memory_mib;
     uint32_t request_memory_mib;
     uint32_t grpc_memory_mib;
@@ -71,6 +73,13 @@ struct omen_config {
  *        where it came from. OMEN_NOT_FOUND: the file cannot be read. */
 OMEN_CHECKED omen_code omen_config_load(int argc, char **argv, struct omen_config *out,
                                         omen_error *err);
+
+/* How much collections may take of `limit`, what the process may: the rest is for requests, for
+ * streams, for gRPC, and for the program. Where one of their settings was not set and is too large
+ * for the limit, it becomes an eighth of it. Fails: OMEN_INVALID_ARGUMENT: nothing is left for
+ * collections. */
+OMEN_CHECKED omen_code omen_config_fit_memory(struct omen_config *config, uint64_t limit,
+                                              uint64_t *collections, omen_error *err);
 
 void omen_config_print_help(FILE *out);
 

@@ -175,6 +175,14 @@ struct omen_create_request {
 omen_code omen_decode_create(const omen_message *message, struct omen_create_request *out,
                              struct omen_fault *fault);
 
+struct omen_estimate_request {
+    struct omen_collection_settings settings;
+    uint64_t points;
+    uint64_t keyed; /* of them, with keys as ids */
+};
+omen_code omen_decode_estimate(const omen_message *message, struct omen_estimate_request *out,
+                               struct omen_fault *fault);
+
 /* A metric by its number. Fails: OMEN_INVALID_ARGUMENT BAD_METRIC. */
 omen_code omen_metric_check(int64_t metric, omen_metric *out, struct omen_fault *fault);
 

@@ -93,6 +93,39 @@ omen_code omen_decode_update(const omen_message *message, struct omen_update_req
     return fault->code;
 }
 
+static omen_code read_config(const Omendb__V1__CollectionConfig *config,
+                             struct omen_collection_settings *out, struct omen_fault *fault)
+{
+    if (config == NULL) return omen_fault_no_config(fault);
+    if (omen_metric_check(config->metric, &out->metric, fault) != OMEN_OK ||
+        omen_originals_check(config->originals, &out->originals, fault) != OMEN_OK ||
+        omen_target_recall_read(config->target_recall, "config.target_recall", &out->target_recall,
+                                fault) != OMEN_OK)
+        return fault->code;
+    out->dim = config->dim;
+    out->links = config->links;
+    out->candidates = config->candidates;
+    out->probes = config->probes;
+    out->epoch_points = config->epoch_points;
+    out->checkpoint_bytes = config->checkpoint_bytes;
+    return OMEN_OK;
+}
+
+omen_code omen_decode_estimate(const omen_message *message, struct omen_estimate_request *out,
+                               struct omen_fault *fault)
+{
+    Omendb__V1__EstimateMemoryRequest *request =
+        omen_protobuf_unpack(&omendb__v1__estimate_memory_request__descriptor, message, fault);
+
+    memset(out, 0, sizeof *out);
+    if (request == NULL) return fault->code;
+    (void)read_config(request->config, &out->settings, fault);
+    out->points = request->points;
+    out->keyed = request->keyed_points;
+    omendb__v1__estimate_memory_request__free_unpacked(request, NULL);
+    return fault->code;
+}
+
 omen_code omen_decode_create(const omen_message *message, struct omen_create_request *out,
                              struct omen_fault *fault)
 {
@@ -102,21 +135,7 @@ omen_code omen_decode_create(const omen_message *message, struct omen_create_req
     memset(out, 0, sizeof *out);
     if (request == NULL) return fault->code;
     copy_name(out->name, request->name);
-    const Omendb__V1__CollectionConfig *config = request->config;
-    if (config == NULL) {
-        (void)omen_fault_no_config(fault);
-    } else if (omen_metric_check(config->metric, &out->settings.metric, fault) == OMEN_OK &&
-               omen_originals_check(config->originals, &out->settings.originals, fault) ==
-                   OMEN_OK &&
-               omen_target_recall_read(config->target_recall, "config.target_recall",
-                                       &out->settings.target_recall, fault) == OMEN_OK) {
-        out->settings.dim = config->dim;
-        out->settings.links = config->links;
-        out->settings.candidates = config->candidates;
-        out->settings.probes = config->probes;
-        out->settings.epoch_points = config->epoch_points;
-        out->settings.checkpoint_bytes = config->checkpoint_bytes;
-    }
+    (void)read_config(request->config, &out->settings, fault);
     omendb__v1__create_collection_request__free_unpacked(request, NULL);
     return fault->code;
 }

@@ -1,7 +1,8 @@
 /* health.c - grpc.health.v1.Health: Check and Watch.
  *
- * Known names: "", the two services and what reads and writes points, which are served together,
- * and "liveness", which is served for as long as the poller turns. A Watch remembers the status
+ * Known names: "", the two services and what reads points, which are served together; what writes
+ * points, which is not served while no write is taken (a full disk, a failed log); and "liveness",
+ * which is served for as long as the poller turns. A Watch remembers the status
  * that it told last; a change while a message is in flight is told when that is delivered, so a
  * watcher that never reads costs nothing.
  */
@@ -25,7 +26,7 @@ enum health_status {
     HEALTH_UNKNOWN_NAME = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN
 };
 
-enum health_subject { SUBJECT_SERVER, SUBJECT_LIVENESS, SUBJECT_UNKNOWN };
+enum health_subject { SUBJECT_SERVER, SUBJECT_WRITES, SUBJECT_LIVENESS, SUBJECT_UNKNOWN };
 
 /* One Watch call; everything under the health's lock. */
 struct watch {
@@ -43,28 +44,28 @@ struct omen_health {
     pthread_mutex_t lock;
     struct watch *first;
     bool serving;
+    bool writes_refused;
     bool ending; /* every watch ends */
 };
 
 static enum health_subject subject_named(const char *name)
 {
-    static const char *const served[] = {"",
-                                         "omendb.v1.VectorService",
-                                         "omendb.v1.VectorService/read",
-                                         "omendb.v1.VectorService/write",
-                                         "omendb.v1.CollectionService",
-                                         "omendb.v1.SnapshotService"};
+    static const char *const served[] = {
+        "", "omendb.v1.VectorService", "omendb.v1.VectorService/read",
+        "omendb.v1.CollectionService", "omendb.v1.SnapshotService"};
 
     for (size_t i = 0; i < sizeof served / sizeof *served; i++)
         if (strcmp(name, served[i]) == 0) return SUBJECT_SERVER;
+    if (strcmp(name, "omendb.v1.VectorService/write") == 0) return SUBJECT_WRITES;
     return strcmp(name, "liveness") == 0 ? SUBJECT_LIVENESS : SUBJECT_UNKNOWN;
 }
 
 static enum health_status status_of(const struct omen_health *health, enum health_subject subject)
 {
     if (subject == SUBJECT_UNKNOWN) return HEALTH_UNKNOWN_NAME;
-    if (subject == SUBJECT_LIVENESS || health->serving) return HEALTH_SERVING;
-    return HEALTH_NOT_SERVING;
+    if (subject == SUBJECT_LIVENESS) return HEALTH_SERVING;
+    if (subject == SUBJECT_WRITES && health->writes_refused) return HEALTH_NOT_SERVING;
+    return health->serving ? HEALTH_SERVING : HEALTH_NOT_SERVING;
 }
 
 static struct omen_payload encode_status(enum health_status status)
@@ -255,6 +256,14 @@ void omen_health_set(struct omen_health *health, bool serving)
 {
     (void)pthread_mutex_lock(&health->lock);
     health->serving = serving;
+    step_all(health);
+    (void)pthread_mutex_unlock(&health->lock);
+}
+
+void omen_health_set_writes(struct omen_health *health, bool taken)
+{
+    (void)pthread_mutex_lock(&health->lock);
+    health->writes_refused = !taken;
     step_all(health);
     (void)pthread_mutex_unlock(&health->lock);
 }

@@ -12,6 +12,9 @@ void omen_health_destroy(struct omen_health *health);
 /* Tells every watcher that has not heard it. Any thread. */
 void omen_health_set(struct omen_health *health, bool serving);
 
+/* Whether writes are taken: ".../write" is served only then. Any thread. */
+void omen_health_set_writes(struct omen_health *health, bool taken);
+
 /* Ends every Watch, now and from now on: the server is about to go. Any thread. */
 void omen_health_end_watches(struct omen_health *health);
 

@@ -3,8 +3,12 @@
  */
 #include "service/http_methods.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <string.h>
 
 #include "service/decode_json.h"
@@ -119,6 +123,45 @@ void omen_http_delete_collection(const struct omen_http_task *task)
 
     if (engine != NULL) fault.code = omen_collection_delete(engine, task->name, &fault.error);
     if (fault.code == OMEN_OK) omen_text_add(&text, "{}\n");
+    reply(task, &fault, &text);
+}
+
+/* An argument of the path as a number; 0 if it is not there. */
+static omen_code read_argument(const struct omen_http_task *task, const char *name, uint64_t *out,
+                               struct omen_fault *fault)
+{
+    const char *text = omen_http_call_argument(task->call, name);
+    char *end = NULL;
+
+    *out = 0;
+    if (text == NULL) return OMEN_OK;
+    errno = 0;
+    if (isdigit((unsigned char)text[0])) *out = strtoull(text, &end, 10);
+    if (end != NULL && *end == '\0' && errno == 0) return OMEN_OK;
+    return omen_fault_set(fault, OMEN_INVALID_ARGUMENT, "BAD_LIMIT", name,
+                          "%s is \"%.32s\", it must be a number", name, text);
+}
+
+void omen_http_estimate_memory(const struct omen_http_task *task)
+{
+    struct omen_estimate_request request = {.settings = {.metric = OMEN_METRIC_L2}};
+    struct omen_estimate_answer answer;
+    struct omen_fault fault = {0};
+    struct omen_text text = {0};
+    uint64_t dim = 0;
+    omen_engine *engine = omen_service_engine(task->service, &fault);
+
+    if (engine != NULL && read_argument(task, "dim", &dim, &fault) == OMEN_OK &&
+        read_argument(task, "points", &request.points, &fault) == OMEN_OK &&
+        read_argument(task, "keyed_points", &request.keyed, &fault) == OMEN_OK) {
+        const char *originals = omen_http_call_argument(task->call, "originals");
+
+        if (originals != NULL && strcmp(originals, "f16") == 0)
+            request.settings.originals = OMEN_ORIGINALS_F16;
+        request.settings.dim = dim > UINT32_MAX ? UINT32_MAX : (uint32_t)dim;
+        fault.code = omen_memory_estimate(engine, &request, &answer, &fault.error);
+    }
+    if (fault.code == OMEN_OK) omen_json_write_estimate(&text, &answer);
     reply(task, &fault, &text);
 }
 

@@ -32,6 +32,7 @@ omen_http_handler omen_http_get_collection;
 omen_http_handler omen_http_update_collection;
 omen_http_handler omen_http_delete_collection;
 omen_http_handler omen_http_validate_collection;
+omen_http_handler omen_http_estimate_memory;
 omen_http_handler omen_http_search; /* http_search.c */
 omen_http_handler omen_http_insert; /* http_write.c */
 omen_http_handler omen_http_upsert;

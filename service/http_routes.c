@@ -39,6 +39,7 @@ static const struct route routes[] = {
     {"GET", "/readyz", answer_readyz, false},
     {"GET", "/startupz", answer_startupz, false},
     {"GET", "/metrics", answer_metrics, true},
+    {"GET", "/v1/estimate", omen_http_estimate_memory, true},
     {"GET", "/v1/collections", omen_http_list_collections, true},
     {"POST", "/v1/collections", omen_http_create_collection, true},
     {"GET", "/v1/collections/*", omen_http_get_collection, true},
@@ -187,6 +188,10 @@ static void answer_metrics(const struct omen_http_task *task)
         return;
     }
     struct omen_metrics_levels levels = omen_service_levels(task->service);
+    if (engine != NULL) {
+        omen_engine_get_disk(engine, &levels.disk);
+        omen_engine_get_memory(engine, &levels.memory);
+    }
     omen_metrics_write(omen_service_metrics(task->service), &levels, infos, count, &text);
     omen_collection_list_free(infos);
     reply_text(task->call, 200, METRICS_TYPE, &text);

@@ -8,6 +8,7 @@
  * once: no record is lost by it. SIGTERM later drains, and the process ends with 0.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -21,6 +22,7 @@
 #include "kernels/kernels.h"
 #include "service/config.h"
 #include "service/log.h"
+#include "service/memory_limit.h"
 #include "service/offline.h"
 #include "service/service.h"
 
@@ -29,7 +31,7 @@ enum { EXIT_BAD_SETTINGS = 2 };
 struct loading {
     /* Fixed at start. */
     const struct omen_config *config;
-    omen_service *service;
+    uint64_t memory_limit; /* of the collections */
     pthread_t main_thread;
     pthread_t thread;
 
@@ -37,21 +39,30 @@ struct loading {
     omen_engine *engine;
     omen_code code;
     omen_error error;
+
+    /* The engine outlives the service, and tells it things until then: under the mutex, NULL
+     * afterwards. */
+    pthread_mutex_t mutex;
+    omen_service *service;
 };
 
 static void *open_engine(void *user);
 static void raise_descriptor_limit(void);
-static int serve(const struct omen_config *config, const sigset_t *signals);
+static omen_code limit_memory(struct omen_config *config, uint64_t *collections, omen_error *err);
+static int serve(const struct omen_config *config, uint64_t memory_limit, const sigset_t *signals);
 static int wait_and_stop(struct loading *loading, omen_service *service, const sigset_t *signals);
 static int leave_while_loading(omen_service *service);
 static void write_checkpoints(const struct omen_config *config, omen_engine *engine);
 static void note_loading(void *user, uint32_t thousandths);
+static void note_writes(void *user, omen_code code, const omen_error *why);
+static void forget_service(struct loading *loading);
 static void log_error(const char *message, const omen_error *error);
 static void log_event(void *user, enum omen_event_level level, const char *message);
 
 int main(int argc, char **argv)
 {
     static struct omen_config config;
+    uint64_t memory_limit = 0;
     omen_error error = {0};
     sigset_t signals;
 
@@ -82,7 +93,11 @@ int main(int argc, char **argv)
         break;
     }
     raise_descriptor_limit();
-    return serve(&config, &signals);
+    if (limit_memory(&config, &memory_limit, &error) != OMEN_OK) {
+        log_error("bad settings", &error);
+        return EXIT_BAD_SETTINGS;
+    }
+    return serve(&config, memory_limit, &signals);
 }
 
 /* A collection holds three descriptors and a client one: the usual soft limit of 1,024 would let
@@ -97,13 +112,42 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit); /* what is not allowed stays as it was */
 }
 
-static int serve(const struct omen_config *config, const sigset_t *signals)
+/* What is in there is told, because nobody would guess it. */
+static omen_code limit_memory(struct omen_config *config, uint64_t *collections, omen_error *err)
 {
-    struct loading loading = {.config = config, .main_thread = pthread_self()};
+    struct omen_memory_source source = {.name = "nothing"};
+    struct omen_memory_size size;
+    struct omen_logline line;
+    uint64_t limit = 0;
+
+    (void)omen_memory_size_parse(config->memory_limit, &size); /* it was when it was set */
+    limit = size.bytes;
+    if (size.percent > 0 && omen_memory_available("", &source))
+        limit = source.bytes / 100 * size.percent;
+    if (limit == 0)
+        return omen_fail(err, OMEN_INVALID_ARGUMENT,
+                         "memory_limit is %s, and neither cgroup nor machine says of what: give it "
+                         "in bytes",
+                         config->memory_limit);
+    const omen_code code = omen_config_fit_memory(config, limit, collections, err);
+    if (code != OMEN_OK) return code;
+    omen_logline_init(&line, OMEN_EVENT_INFO, "memory");
+    omen_logline_add(&line, "limit_mib", "%" PRIu64, limit >> 20);
+    omen_logline_add(&line, "of", "%s", size.percent > 0 ? source.name : config->memory_limit);
+    omen_logline_add(&line, "collections_mib", "%" PRIu64, *collections >> 20);
+    omen_logline_write(&line);
+    return OMEN_OK;
+}
+
+static int serve(const struct omen_config *config, uint64_t memory_limit, const sigset_t *signals)
+{
+    struct loading loading = {
+        .config = config, .memory_limit = memory_limit, .main_thread = pthread_self()};
     omen_service *service = NULL;
     struct omen_logline line;
     omen_error error = {0};
 
+    (void)pthread_mutex_init(&loading.mutex, NULL);
     if (omen_service_open(config, &service, &error) != OMEN_OK) {
         log_error("cannot start", &error);
         return EXIT_FAILURE;
@@ -133,7 +177,10 @@ static int wait_and_stop(struct loading *loading, omen_service *service, const s
 
     while (sigwait(signals, &signal) != 0)
         continue;
-    if (signal != SIGUSR1) return leave_while_loading(service);
+    if (signal != SIGUSR1) {
+        forget_service(loading);
+        return leave_while_loading(service);
+    }
     (void)pthread_join(loading->thread, NULL);
     if (loading->code != OMEN_OK) {
         log_error("cannot load", &loading->error);
@@ -155,6 +202,7 @@ static int wait_and_stop(struct loading *loading, omen_service *service, const s
     omen_logline_add(&line, "seconds", "%u", (unsigned)config->drain_seconds);
     omen_logline_write(&line);
     omen_service_drain(service, config->drain_seconds);
+    forget_service(loading);
     omen_service_close(service);
     write_checkpoints(config, loading->engine);
     omen_engine_close(loading->engine);
@@ -200,6 +248,9 @@ static void *open_engine(void *user)
         .event = log_event,
         .event_user = loading,
         .loading = note_loading,
+        .writes = note_writes,
+        .memory_limit = loading->memory_limit,
+        .disk_reserve = (uint64_t)config->disk_reserve_mib << 20,
         .replay_ms_max = config->checkpoint_seconds == OMEN_CONFIG_OFF
                              ? OMEN_REPLAY_MS_OFF
                              : config->checkpoint_seconds * 1000,
@@ -212,9 +263,28 @@ static void *open_engine(void *user)
 
 static void note_loading(void *user, uint32_t thousandths)
 {
-    const struct loading *loading = user;
+    struct loading *loading = user;
 
-    omen_service_set_loading(loading->service, thousandths);
+    (void)pthread_mutex_lock(&loading->mutex);
+    if (loading->service != NULL) omen_service_set_loading(loading->service, thousandths);
+    (void)pthread_mutex_unlock(&loading->mutex);
+}
+
+static void note_writes(void *user, omen_code code, const omen_error *why)
+{
+    struct loading *loading = user;
+
+    (void)why; /* an event of the engine's says it */
+    (void)pthread_mutex_lock(&loading->mutex);
+    if (loading->service != NULL) omen_service_set_writes(loading->service, code == OMEN_OK);
+    (void)pthread_mutex_unlock(&loading->mutex);
+}
+
+static void forget_service(struct loading *loading)
+{
+    (void)pthread_mutex_lock(&loading->mutex);
+    loading->service = NULL;
+    (void)pthread_mutex_unlock(&loading->mutex);
 }
 
 static void log_error(const char *message, const omen_error *error)

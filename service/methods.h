@@ -4,6 +4,7 @@
 
 #include "service/decode.h"
 #include "service/listener.h"
+#include "service/reply.h"
 
 extern const struct omen_method omen_method_insert; /* methods_insert.c */
 extern const struct omen_method omen_method_upsert; /* methods_write.c */
@@ -16,6 +17,7 @@ extern const struct omen_method omen_method_update_collection;
 extern const struct omen_method omen_method_list_collections;
 extern const struct omen_method omen_method_delete_collection;
 extern const struct omen_method omen_method_validate_collection;
+extern const struct omen_method omen_method_estimate_memory;
 extern const struct omen_method omen_method_create_snapshot; /* methods_snapshot.c */
 extern const struct omen_method omen_method_list_snapshots;
 extern const struct omen_method omen_method_delete_snapshot;
@@ -48,5 +50,10 @@ OMEN_CHECKED omen_code omen_collection_update(omen_engine *engine,
  * omen_collection_validate(). */
 OMEN_CHECKED omen_code omen_collection_check(omen_engine *engine, const char *name,
                                              struct omen_validation *out, omen_error *err);
+
+/* What such a collection would take. Any thread. Fails: OMEN_INVALID_ARGUMENT. */
+OMEN_CHECKED omen_code omen_memory_estimate(omen_engine *engine,
+                                            const struct omen_estimate_request *request,
+                                            struct omen_estimate_answer *out, omen_error *err);
 
 #endif

@@ -193,3 +193,32 @@ static void start_validate(omen_call *call, omen_message *request)
 
 const struct omen_method omen_method_validate_collection = {
     .path = "/omendb.v1.CollectionService/ValidateCollection", .start = start_validate};
+
+/* ---- EstimateMemory ----------------------------------------------------------------------- */
+
+omen_code omen_memory_estimate(omen_engine *engine, const struct omen_estimate_request *request,
+                               struct omen_estimate_answer *out, omen_error *err)
+{
+    omen_engine_get_memory(engine, &out->now);
+    return omen_estimate(&request->settings, request->points, request->keyed, &out->estimate, err);
+}
+
+static omen_code estimate(omen_engine *engine, const omen_message *request,
+                          struct omen_payload *reply, struct omen_fault *fault)
+{
+    struct omen_estimate_request estimate_request;
+    struct omen_estimate_answer answer;
+
+    if (omen_decode_estimate(request, &estimate_request, fault) != OMEN_OK) return fault->code;
+    omen_code code = omen_memory_estimate(engine, &estimate_request, &answer, &fault->error);
+    if (code == OMEN_OK) *reply = omen_reply_estimate(&answer);
+    return code;
+}
+
+static void start_estimate(omen_call *call, omen_message *request)
+{
+    hand_over(call, request, estimate);
+}
+
+const struct omen_method omen_method_estimate_memory = {
+    .path = "/omendb.v1.CollectionService/EstimateMemory", .start = start_estimate};

@@ -204,6 +204,11 @@ static void write_collections(struct omen_text *text, const struct omen_collecti
                           gauge->name, infos[i].name, *(const uint64_t *)(const void *)at);
         }
     }
+    write_head(text, "omendb_collection_read_only", "gauge",
+               "1 while the collection takes no writes; GetCollection says why.");
+    for (size_t i = 0; i < count; i++)
+        omen_text_add(text, "omendb_collection_read_only{collection=\"%s\"} %d\n", infos[i].name,
+                      infos[i].refusal_code != OMEN_OK);
     write_head(text, "omendb_collection_dead_slots", "gauge",
                "Places of deleted points that are not free yet.");
     for (size_t i = 0; i < count; i++)
@@ -285,6 +290,18 @@ void omen_metrics_write(const struct omen_metrics *metrics,
     omen_text_add(text, "omendb_build_info{version=\"%s\"} 1\n", OMEN_VERSION);
     write_level(text, "omendb_serving", "1 while serving, 0 while loading or draining.",
                 levels->serving);
+    write_level(text, "omendb_writes_refused",
+                "1 while writes are refused: a full disk, a collection whose log failed.",
+                levels->writes_refused);
+    write_level(text, "omendb_disk_free_bytes", "Free on the disk of the data directory.",
+                levels->disk.free);
+    write_level(text, "omendb_disk_reserve_bytes",
+                "What writes leave of it; beyond, they are refused.", levels->disk.reserve);
+    write_level(text, "omendb_memory_used_bytes",
+                "Memory of all collections, by the formula of EstimateMemory.",
+                levels->memory.used);
+    write_level(text, "omendb_memory_limit_bytes",
+                "The most of it; beyond, points are refused. 0: no limit.", levels->memory.limit);
     write_level(text, "omendb_ingest_bytes",
                 "Points of insert streams that were taken and are not searchable yet.",
                 levels->ingest_bytes);

@@ -46,6 +46,9 @@ struct omen_metrics_levels {
     uint64_t request_bytes;
     uint64_t request_bytes_max;
     bool serving;
+    bool writes_refused;
+    struct omen_disk_info disk; /* zero while loading */
+    struct omen_memory_info memory;
 };
 
 /* A chunk was handed to the engine; what the decoder refused counts, too. */

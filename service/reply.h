@@ -92,6 +92,12 @@ struct omen_payload omen_reply_collections(enum omen_reply_form form,
                                            const struct omen_collection_info *infos, size_t count,
                                            const char *graph_hash);
 
+struct omen_estimate_answer {
+    struct omen_estimate estimate;
+    struct omen_memory_info now; /* of all collections that are there */
+};
+struct omen_payload omen_reply_estimate(const struct omen_estimate_answer *answer);
+
 struct omen_payload omen_reply_validation(const struct omen_validation *validation);
 
 /* A message without fields. */

@@ -91,6 +91,9 @@ static void show(struct shown *shown, const struct omen_collection_info *info,
     }
     (void)strncpy(shown->graph_hash, graph_hash, sizeof shown->graph_hash - 1);
     out->graph_hash = shown->graph_hash;
+    if (info->refusal_code == OMEN_OK) return;
+    out->refusal_reason = shown->info.refusal.reason;
+    out->refusal = shown->info.refusal.message;
 }
 
 struct omen_payload omen_reply_collections(enum omen_reply_form form,
@@ -148,4 +151,25 @@ struct omen_payload omen_reply_validation(const struct omen_validation *validati
 struct omen_payload omen_reply_empty(void)
 {
     return (struct omen_payload){malloc(1), 0};
+}
+
+struct omen_payload omen_reply_estimate(const struct omen_estimate_answer *answer)
+{
+    const struct omen_estimate *e = &answer->estimate;
+    Omendb__V1__EstimateMemoryResponse response = OMENDB__V1__ESTIMATE_MEMORY_RESPONSE__INIT;
+
+    response.memory_bytes = e->memory;
+    response.codes_bytes = e->codes;
+    response.rows_bytes = e->rows;
+    response.ids_bytes = e->ids;
+    response.tables_bytes = e->tables;
+    response.cells_bytes = e->cells;
+    response.fixed_bytes = e->fixed;
+    response.capture_bytes = e->capture;
+    response.originals_bytes = e->originals;
+    response.log_bytes = e->log;
+    response.checkpoint_bytes = e->checkpoint;
+    response.used_bytes = answer->now.used;
+    response.limit_bytes = answer->now.limit;
+    return omen_protobuf_pack(&response.base);
 }

@@ -74,6 +74,12 @@ void omen_json_write_fault(struct omen_text *text, const struct omen_fault *faul
         omen_text_add(text, ",\"field\":");
         omen_text_add_json(text, clean.field);
     }
+    if (clean.error.figures.limit != 0)
+        omen_text_add(text, ",\"used\":%" PRIu64 ",\"limit\":%" PRIu64 ",\"needed\":%" PRIu64,
+                      clean.error.figures.used, clean.error.figures.limit,
+                      clean.error.figures.needed);
+    if (clean.error.retry_ms != 0)
+        omen_text_add(text, ",\"retry_after_ms\":%" PRIu32, clean.error.retry_ms);
     omen_text_add(text, "}}\n");
 }
 
@@ -127,7 +133,28 @@ void omen_json_write_collection(struct omen_text *text, const struct omen_collec
     }
     omen_text_add(text, "]");
     if (graph_hash[0] != '\0') omen_text_add(text, ",\"graph_hash\":\"%s\"", graph_hash);
+    if (info->refusal_code != OMEN_OK) {
+        omen_text_add(text, ",\"refusal_reason\":\"%s\",\"refusal\":", info->refusal.reason);
+        omen_text_add_json(text, info->refusal.message);
+    }
     omen_text_add(text, "}");
+}
+
+void omen_json_write_estimate(struct omen_text *text, const struct omen_estimate_answer *answer)
+{
+    const struct omen_estimate *e = &answer->estimate;
+
+    omen_text_add(text,
+                  "{\"memory_bytes\":%" PRIu64 ",\"codes_bytes\":%" PRIu64
+                  ",\"rows_bytes\":%" PRIu64 ",\"ids_bytes\":%" PRIu64 ",\"tables_bytes\":%" PRIu64
+                  ",\"cells_bytes\":%" PRIu64 ",\"fixed_bytes\":%" PRIu64,
+                  e->memory, e->codes, e->rows, e->ids, e->tables, e->cells, e->fixed);
+    omen_text_add(text,
+                  ",\"capture_bytes\":%" PRIu64 ",\"originals_bytes\":%" PRIu64
+                  ",\"log_bytes\":%" PRIu64 ",\"checkpoint_bytes\":%" PRIu64
+                  ",\"used_bytes\":%" PRIu64 ",\"limit_bytes\":%" PRIu64 "}\n",
+                  e->capture, e->originals, e->log, e->checkpoint, answer->now.used,
+                  answer->now.limit);
 }
 
 void omen_json_write_validation(struct omen_text *text, const struct omen_validation *validation)

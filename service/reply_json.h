@@ -19,6 +19,7 @@ void omen_json_write_fault(struct omen_text *text, const struct omen_fault *faul
 void omen_json_write_collection(struct omen_text *text, const struct omen_collection_info *info,
                                 const char *graph_hash);
 
+void omen_json_write_estimate(struct omen_text *text, const struct omen_estimate_answer *answer);
 void omen_json_write_validation(struct omen_text *text, const struct omen_validation *validation);
 
 void omen_json_write_search(struct omen_text *text, const struct omen_search *search,

@@ -34,7 +34,8 @@ struct omen_service {
     /* Written once by the main thread (release), read by every method (acquire). */
     _Atomic(omen_engine *) engine;
     _Atomic bool draining;
-    _Atomic uint32_t loading; /* thousandths; written by the loading thread */
+    _Atomic bool writes_refused; /* written by engine threads */
+    _Atomic uint32_t loading;    /* thousandths; written by the loading thread */
 
     /* Any thread. */
     struct omen_metrics metrics;
@@ -53,6 +54,7 @@ static const struct omen_method *const methods[] = {
     &omen_method_list_collections,
     &omen_method_delete_collection,
     &omen_method_validate_collection,
+    &omen_method_estimate_memory,
     &omen_method_create_snapshot,
     &omen_method_list_snapshots,
     &omen_method_delete_snapshot,
@@ -217,6 +219,12 @@ struct omen_metrics *omen_service_metrics(omen_service *service)
     return &service->metrics;
 }
 
+void omen_service_set_writes(omen_service *service, bool taken)
+{
+    atomic_store_explicit(&service->writes_refused, !taken, memory_order_relaxed);
+    omen_health_set_writes(service->health, taken);
+}
+
 struct omen_metrics_levels omen_service_levels(omen_service *service)
 {
     return (struct omen_metrics_levels){
@@ -224,6 +232,7 @@ struct omen_metrics_levels omen_service_levels(omen_service *service)
         .ingest_bytes_max = omen_inserts_bytes_max(service->inserts),
         .request_bytes = atomic_load_explicit(&service->requests.used, memory_order_relaxed),
         .request_bytes_max = service->requests.max,
+        .writes_refused = atomic_load_explicit(&service->writes_refused, memory_order_relaxed),
         .serving = omen_service_phase_now(service) == OMEN_PHASE_SERVING,
     };
 }

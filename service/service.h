@@ -31,6 +31,9 @@ void omen_service_set_loading(omen_service *service, uint32_t thousandths);
  * omen_service_close() returns. */
 void omen_service_serve(omen_service *service, omen_engine *engine);
 
+/* The engine takes writes, or does not: health and metrics say so. Any thread. */
+void omen_service_set_writes(omen_service *service, bool taken);
+
 /* Health says NOT_SERVING, new insert streams are refused, open ones take no more chunks and end
  * when what they took is searchable; then every other call may end. What is left after `seconds`
  * is cancelled. Returns when no call is left. */

@@ -29,13 +29,14 @@ class Server:
     """The real omendb-server on its own data directory; keeps its port over restarts, so that a
     client may resume."""
 
-    def __init__(self, directory: pathlib.Path, *flags: str) -> None:
+    def __init__(self, directory: pathlib.Path, *flags: str,
+                 data_dir: pathlib.Path | None = None, wrap: list[str] | None = None) -> None:
         binary = os.environ.get("OMENDB_SERVER_BINARY")
         if not binary:
             pytest.fail("OMENDB_SERVER_BINARY names no omendb-server: build it, then export it")
         # Records that the clock writes would disturb who compares two servers; flags overwrite it.
-        self._command = [binary, "--data-dir", str(directory / "data"), "--calibrate-seconds", "0",
-                         *flags]
+        self._command = [*(wrap or []), binary, "--data-dir", str(data_dir or directory / "data"),
+                         "--calibrate-seconds", "0", *flags]
         directory.mkdir(exist_ok=True)
         self._log_path = directory / "server.log"
         self.port = free_port()

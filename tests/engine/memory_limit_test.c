@@ -216,6 +216,9 @@ static void an_estimate_is_the_sum_of_its_parts_and_grows(void **state)
     assert_int_equal(omen_estimate(&settings, (uint64_t)OMEN_SLOTS_MAX + 1, 0, &e, &err),
                      OMEN_INVALID_ARGUMENT);
     assert_int_equal(omen_estimate(&settings, 10, 11, &e, &err), OMEN_INVALID_ARGUMENT);
+    bad.originals = OMEN_ORIGINALS_F16;
+    assert_int_equal(omen_estimate(&bad, 1000, 0, &e, &err), OMEN_OK);
+    assert_int_equal(e.originals, 1000 * 384 * 2);
     bad.dim = 0;
     assert_int_equal(omen_estimate(&bad, 10, 0, &e, &err), OMEN_INVALID_ARGUMENT);
 }

@@ -34,6 +34,8 @@ def test_defaults(tmp_path):
     assert found["http_port"] == ("7421", "default")
     assert found["http_host"] == ("127.0.0.1", "default")
     assert found["checkpoint_seconds"] == ("3", "default")
+    assert found["memory_limit"] == ("80%", "default")
+    assert found["disk_reserve_mib"] == ("256", "default")
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(config_file):
@@ -56,6 +58,7 @@ def test_every_flag_exists_in_the_environment_and_in_the_file(config_file):
               "client_ping_seconds_min": "13", "max_streams_per_connection": "14",
               "stream_max_age_seconds": "15", "heartbeat_seconds": "16",
               "search_seconds_max": "17", "ingest_memory_mib": "18", "request_memory_mib": "190",
+              "memory_limit": "70%", "disk_reserve_mib": "21",
               "grpc_memory_mib": "200", "checkpoint_seconds": "off"}
     assert set(values) == set(settings())
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in values.items()]

@@ -39,6 +39,7 @@ RESPONSES = {
     "/omendb.v1.CollectionService/UpdateCollection": c.UpdateCollectionResponse,
     "/omendb.v1.CollectionService/ListCollections": c.ListCollectionsResponse,
     "/omendb.v1.CollectionService/DeleteCollection": c.DeleteCollectionResponse,
+    "/omendb.v1.CollectionService/EstimateMemory": c.EstimateMemoryResponse,
     "/omendb.v1.CollectionService/ValidateCollection": c.ValidateCollectionResponse,
     "/omendb.v1.SnapshotService/CreateSnapshot": s.CreateSnapshotResponse,
     "/omendb.v1.SnapshotService/ListSnapshots": s.ListSnapshotsResponse,

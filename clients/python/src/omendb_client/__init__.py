@@ -1,6 +1,7 @@
 """omendb_client: stream vectors into omendb-server, search them in batches. See Client."""
 from omendb_client.client import Client
-from omendb_client.collection import METRICS, Calibration, Collection, Validation
+from omendb_client.collection import (METRICS, Calibration, Collection, MemoryEstimate,
+                                      Validation)
 from omendb_client.errors import (
     Aborted,
     AlreadyExists,
@@ -33,8 +34,8 @@ __all__ = [
     "METRICS", "PAD_DISTANCE", "PAD_ID", "SHORTFALLS", "Aborted", "AlreadyExists", "Cancelled",
     "Calibration", "Client", "Collection", "DataLoss", "DeadlineExceeded", "DeleteResult",
     "FailedPrecondition", "GetResult", "InsertResult", "InsertStream", "Internal",
-    "InvalidArgument", "ItemError", "NotFound", "OmenError", "Progress", "QueryError",
-    "QueryOptions", "ReadToken", "ResourceExhausted", "SearchResult", "Snapshot", "Unavailable",
-    "Unimplemented", "UpsertResult", "Validation",
+    "InvalidArgument", "ItemError", "MemoryEstimate", "NotFound", "OmenError", "Progress",
+    "QueryError", "QueryOptions", "ReadToken", "ResourceExhausted", "SearchResult", "Snapshot",
+    "Unavailable", "Unimplemented", "UpsertResult", "Validation",
 ]
 __version__ = "0.1.0"

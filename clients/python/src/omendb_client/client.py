@@ -13,7 +13,7 @@ from omendb_client import points, writes
 from omendb_client import snapshot as snapshots
 from omendb_client import search as searching
 from omendb_client import wire as wires
-from omendb_client.collection import Collection, Validation
+from omendb_client.collection import Collection, MemoryEstimate, Validation
 from omendb_client.errors import DeadlineExceeded, Unavailable
 from omendb_client.insert import WINDOW_BYTES, InsertResult, InsertStream, Progress
 from omendb_client.points import ReadToken
@@ -106,6 +106,19 @@ class Client:
         request = collection_pb2.ValidateCollectionRequest(name=name)
         response = wires.call(self._wire.validate_collection, request, self._or_own(timeout))
         return collections.validation_from_message(response)
+
+    def estimate_memory(self, dim: int, points: int, *, keyed_points: int = 0,
+                        metric: str = "cosine") -> MemoryEstimate:
+        """What a collection of so many points would take of memory and disk, by formula, and what
+        the server has; nothing is made. `keyed_points` of them have keys as ids. Raises
+        InvalidArgument."""
+        request = collection_pb2.EstimateMemoryRequest(
+            config=collection_pb2.CollectionConfig(dim=unsigned("dim", dim),
+                                                   metric=collections.metric_value(metric)),
+            points=unsigned("points", points),
+            keyed_points=unsigned("keyed_points", keyed_points))
+        response = wires.call(self._wire.estimate_memory, request, self._timeout)
+        return collections.estimate_from_message(response)
 
     # ---- snapshots --------------------------------------------------------------------------
 

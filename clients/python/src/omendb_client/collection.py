@@ -64,6 +64,27 @@ class Collection:
     slots_max: int  # the most there were: what memory and disk are sized by
     checkpoint_position: int  # of the last checkpoint record applied; 0: none yet
     calibration: Calibration | None  # None: there was none yet
+    refusal_reason: str  # while it takes no writes: DISK_FULL, READ_ONLY; else empty
+    refusal: str  # and a sentence
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryEstimate:
+    """What a collection would take, in bytes, by formula."""
+
+    memory_bytes: int  # the sum of the six that follow
+    codes_bytes: int  # int8 codes, scales, norms
+    rows_bytes: int  # links and their distances
+    ids_bytes: int  # ids, and what else is kept for each point
+    tables_bytes: int  # from ids and from codes to points
+    cells_bytes: int
+    fixed_bytes: int
+    capture_bytes: int  # memory as well, while a checkpoint is written
+    originals_bytes: int  # a mapped file: on the disk, and as far as it is read in the page cache
+    log_bytes: int  # on the disk, until checkpoints let go of it
+    checkpoint_bytes: int  # on the disk: one file; two are kept, while a third is written
+    used_bytes: int  # memory and capture of all collections that are there
+    limit_bytes: int  # that they may take together; 0: no limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +140,8 @@ def from_message(message: messages.Collection) -> Collection:
         slots_max=message.slots_max,
         checkpoint_position=message.checkpoint_position,
         calibration=_calibration(message.calibration),
+        refusal_reason=message.refusal_reason,
+        refusal=message.refusal,
     )
 
 
@@ -127,6 +150,11 @@ def _calibration(message: messages.Calibration) -> Calibration | None:
         return None
     return Calibration(**{field.name: getattr(message, field.name)
                           for field in dataclasses.fields(Calibration)})
+
+
+def estimate_from_message(message: messages.EstimateMemoryResponse) -> MemoryEstimate:
+    return MemoryEstimate(**{field.name: getattr(message, field.name)
+                             for field in dataclasses.fields(MemoryEstimate)})
 
 
 def validation_from_message(message: messages.ValidateCollectionResponse) -> Validation:

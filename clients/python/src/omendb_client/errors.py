@@ -2,7 +2,9 @@
 
 Every error carries `code` (a grpc.StatusCode), `reason` (a word for programs, such as
 COLLECTION_NOT_FOUND; empty when the error comes from the transport and not from the server) and
-`message` (a sentence that names field, value and limit).
+`message` (a sentence that names field, value and limit). Where the server lacks memory or disk
+(MEMORY_LIMIT, DISK_FULL) `figures` has bytes "used", "limit" and "needed", and `retry_after_s` says
+when another try may be worth it.
 """
 from __future__ import annotations
 
@@ -23,6 +25,8 @@ class OmenError(Exception):
             self.code = code
         self.reason = reason
         self.message = message
+        self.figures: dict[str, int] = {}
+        self.retry_after_s: float | None = None
         label = f"{self.code.name} {reason}" if reason else self.code.name
         super().__init__(f"{label}: {message}")
 
@@ -90,21 +94,25 @@ def from_rpc(error: grpc.RpcError) -> OmenError:
     """Translates what grpcio raised."""
     code = error.code() if callable(getattr(error, "code", None)) else grpc.StatusCode.UNKNOWN
     message = error.details() if callable(getattr(error, "details", None)) else str(error)
-    return make(code, message or "", _reason(error))
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    try:
+        for detail in _details(error):
+            for known in (info, retry):
+                if detail.Is(known.DESCRIPTOR):
+                    detail.Unpack(known)
+    except DecodeError:
+        pass  # an intermediary's own format: the code and the sentence still hold
+    made = make(code, message or "", info.reason)
+    made.figures = {key: int(value) for key, value in info.metadata.items() if value.isdigit()}
+    if retry.HasField("retry_delay"):
+        made.retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return made
 
 
-def _reason(error: grpc.RpcError) -> str:
+def _details(error: grpc.RpcError) -> list:
+    status = status_pb2.Status()
     metadata = getattr(error, "trailing_metadata", lambda: None)()
     for key, value in metadata or ():
-        if key != _DETAILS_KEY:
-            continue
-        status, info = status_pb2.Status(), error_details_pb2.ErrorInfo()
-        try:
+        if key == _DETAILS_KEY:
             status.ParseFromString(value)
-            for detail in status.details:
-                if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-                    detail.Unpack(info)
-                    return info.reason
-        except DecodeError:
-            return ""  # an intermediary's own format: the code and the sentence still hold
-    return ""
+    return list(status.details)

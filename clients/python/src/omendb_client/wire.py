@@ -78,6 +78,7 @@ class Wire:
         self.list_collections = self._collection("List", "Collections")
         self.delete_collection = self._collection("Delete")
         self.validate_collection = self._collection("Validate")
+        self.estimate_memory = self._collection("Estimate", "Memory")
         self.create_snapshot = self._snapshot("Create")
         self.list_snapshots = self._snapshot("List", "Snapshots")
         self.delete_snapshot = self._snapshot("Delete")
