@@ -14,8 +14,8 @@
 #include "engine/collection.h"
 
 #define DIM     20u
-#define POINTS  400u
-#define SECRETS 60u /* the first ones: numbers and keys */
+#define POINTS  1000u
+#define SECRETS 20u /* the first ones, numbers and keys: too few to be swept by themselves */
 #define COPIES  3u  /* of the vector of the first secret, under other ids; it is their head */
 
 struct secret {
