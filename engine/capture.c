@@ -14,7 +14,7 @@ _Static_assert(sizeof(struct omen_stored_error) == 32, "as on disk");
 static omen_code copy_lists(struct omen_capture *capture, const struct omen_admit *admit,
                             omen_error *err);
 static omen_code copy_arrays(struct omen_capture *capture, const struct omen_graph *graph,
-                             omen_error *err);
+                             struct omen_capture_room *room, omen_error *err);
 static void leave_names_out(struct omen_capture *capture, uint32_t segment);
 static void copy_segments(void *context, uint32_t worker);
 static omen_code copy_cells(struct omen_capture *capture, const struct omen_cells *cells,
@@ -56,8 +56,8 @@ static void fill_state(struct omen_checkpoint_state *state, const omen_collectio
     };
 }
 
-omen_code omen_capture_create(omen_collection *collection, struct omen_capture **out,
-                              omen_error *err)
+omen_code omen_capture_create(omen_collection *collection, struct omen_capture_room *room,
+                              struct omen_capture **out, omen_error *err)
 {
     const struct omen_admit *admit = &collection->admit;
     struct omen_capture *capture = omen_alloc_zeroed(sizeof *capture);
@@ -65,11 +65,15 @@ omen_code omen_capture_create(omen_collection *collection, struct omen_capture *
     omen_code code = OMEN_OK;
 
     *out = NULL;
-    if (capture == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a checkpoint");
+    if (capture == NULL) {
+        omen_capture_room_deinit(room);
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a checkpoint");
+    }
     fill_state(&capture->state, collection);
     capture->tuning = collection->tuning; /* ADMIT's, and we are its thread */
     code = copy_lists(capture, admit, err);
-    if (code == OMEN_OK) code = copy_arrays(capture, &collection->graph, err);
+    if (code == OMEN_OK) code = copy_arrays(capture, &collection->graph, room, err);
+    omen_capture_room_deinit(room);
     if (code != OMEN_OK) {
         omen_capture_destroy(capture);
         return code;
@@ -104,6 +108,52 @@ uint32_t omen_capture_slots(const struct omen_capture *capture, uint32_t segment
     uint32_t left = capture->state.slots - segment * OMEN_SEGMENT_SLOTS;
 
     return left < OMEN_SEGMENT_SLOTS ? left : OMEN_SEGMENT_SLOTS;
+}
+
+/* ---- room ---------------------------------------------------------------------------------- */
+
+/* Beyond what there is now: a collection may grow until the record is written. */
+#define SPARE_SEGMENTS 2u
+#define PAGE           4096u
+
+/* Of a segment, of all arrays that are copied. */
+static size_t copied_bytes(const struct omen_array *arrays, uint32_t count)
+{
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        if (arrays[i].writer != OMEN_ARRAY_FIXED) bytes += arrays[i].slot_bytes;
+    return bytes * OMEN_SEGMENT_SLOTS;
+}
+
+/* Only collections of some size are worth it. */
+void omen_capture_room_init(struct omen_capture_room *room, const omen_collection *collection)
+{
+    struct omen_array arrays[OMEN_ARRAYS_MAX];
+    const uint32_t count = omen_graph_arrays(&collection->graph, arrays);
+    const uint32_t slots = atomic_load_explicit(&collection->published.slots, memory_order_acquire);
+    const uint32_t wanted = slots / OMEN_SEGMENT_SLOTS + SPARE_SEGMENTS;
+
+    *room = (struct omen_capture_room){.segment_bytes = copied_bytes(arrays, count)};
+    if (slots < OMEN_SEGMENT_SLOTS) return;
+    room->pages = omen_alloc(wanted * sizeof *room->pages);
+    while (room->pages != NULL && room->count < wanted) {
+        volatile char *pages = omen_pages_map(room->segment_bytes);
+
+        if (pages == NULL) return;
+        room->pages[room->count++] = (void *)(uintptr_t)pages;
+        omen_pages_huge((void *)(uintptr_t)pages, room->segment_bytes);
+        for (size_t at = 0; at < room->segment_bytes; at += PAGE)
+            pages[at] = 0;
+    }
+}
+
+void omen_capture_room_deinit(struct omen_capture_room *room)
+{
+    while (room->count > 0)
+        omen_pages_unmap(room->pages[--room->count], room->segment_bytes);
+    omen_free(room->pages);
+    *room = (struct omen_capture_room){.count = 0};
 }
 
 /* ---- ADMIT's part -------------------------------------------------------------------------- */
@@ -192,13 +242,17 @@ static omen_code copy_lists(struct omen_capture *capture, const struct omen_admi
     return code;
 }
 
-/* Room for a segment's copy, for both parts; pages come when they are written to. */
+/* A segment's copy, for both parts. */
 static omen_code map_segment(struct omen_capture *capture, const struct omen_array *arrays,
-                             uint32_t segment, omen_error *err)
+                             struct omen_capture_room *room, uint32_t segment, omen_error *err)
 {
     struct omen_segment *copy = &capture->segments[segment];
-    char *at = omen_pages_map(capture->segment_bytes);
+    char *at;
 
+    if (room->count > 0)
+        at = room->pages[--room->count];
+    else
+        at = omen_pages_map(capture->segment_bytes);
     if (at == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a copy of a segment, %zu bytes",
                          capture->segment_bytes);
@@ -212,22 +266,20 @@ static omen_code map_segment(struct omen_capture *capture, const struct omen_arr
 }
 
 static omen_code copy_arrays(struct omen_capture *capture, const struct omen_graph *graph,
-                             omen_error *err)
+                             struct omen_capture_room *room, omen_error *err)
 {
     const uint32_t segments = (capture->state.slots + OMEN_SEGMENT_SLOTS - 1) / OMEN_SEGMENT_SLOTS;
     struct omen_array arrays[OMEN_ARRAYS_MAX];
     const uint32_t count = omen_graph_arrays(graph, arrays);
     omen_code code = OMEN_OK;
 
-    for (uint32_t i = 0; i < count; i++)
-        if (arrays[i].writer != OMEN_ARRAY_FIXED)
-            capture->segment_bytes += arrays[i].slot_bytes * OMEN_SEGMENT_SLOTS;
+    capture->segment_bytes = copied_bytes(arrays, count);
     capture->segments = omen_alloc_zeroed(segments * sizeof *capture->segments);
     if (capture->segments == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a copy of %u segments", segments);
     capture->segment_count = segments;
     for (uint32_t s = 0; s < segments && code == OMEN_OK; s++) {
-        code = map_segment(capture, arrays, s, err);
+        code = map_segment(capture, arrays, room, s, err);
         for (uint32_t i = 0; i < count && code == OMEN_OK; i++)
             if (arrays[i].writer == OMEN_ARRAY_ADMIT)
                 memcpy(omen_segment_array(&capture->segments[s], &arrays[i]),

@@ -104,10 +104,23 @@ struct omen_capture {
     uint64_t admit_ns, graph_ns; /* how long it took */
 };
 
-/* ADMIT's part, right after its CHECKPOINT record. Log thread. Owns: *out.
- * Fails: OMEN_RESOURCE_EXHAUSTED. */
-OMEN_CHECKED omen_code omen_capture_create(omen_collection *collection, struct omen_capture **out,
-                                           omen_error *err);
+/* Memory for the copies of segments: of their own pages, already there when they are written to. */
+struct omen_capture_room {
+    void **pages;
+    uint32_t count;
+    size_t segment_bytes;
+};
+/* Makes room for what the collection has now, and what is likely to come meanwhile. Taking pages
+ * from the kernel is most of the work of a copy, and nobody waits for it here. Any thread. Without
+ * memory there is less room, or none: whoever copies then makes up for it. */
+void omen_capture_room_init(struct omen_capture_room *room, const omen_collection *collection);
+void omen_capture_room_deinit(struct omen_capture_room *room); /* a zeroed one is allowed */
+
+/* ADMIT's part, right after its CHECKPOINT record. Log thread. Owns: *out. Takes: what is in the
+ * room, also on failure. Fails: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_capture_create(omen_collection *collection,
+                                           struct omen_capture_room *room,
+                                           struct omen_capture **out, omen_error *err);
 void omen_capture_destroy(struct omen_capture *capture); /* NULL is allowed */
 
 /* The graph's part, when the step has applied the boundary. Without memory capture->code says so,

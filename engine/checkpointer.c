@@ -10,8 +10,7 @@
 #include "engine/memory.h"
 
 #define NS_PER_S 1000000000u
-/* While a file is wanted the log thread is reminded this often: what it waits for (old readers)
- * does not call it. */
+/* While a file is wanted the log thread is reminded this often. */
 #define REMIND_MS 10u
 /* How often it is looked whether points died too long ago. */
 #define LOOK_MS 60000u
@@ -31,11 +30,12 @@ struct omen_checkpointer {
     pthread_cond_t ended; /* those who wait for a file */
     /* Under the mutex, like what collections have of it. */
     omen_collection *first, *last; /* whose capture waits */
+    bool look;                     /* somebody wants a file */
 };
 
 static void *run(void *arg);
 static void write_one(struct omen_checkpointer *k, omen_collection *c);
-static void look_round(struct omen_checkpointer *k, bool *wanted);
+static bool look_round(struct omen_checkpointer *k);
 static bool erasure_is_due(struct omen_checkpoints *p, uint64_t now_s);
 static void end_file(omen_collection *c, omen_code code, const omen_error *why);
 
@@ -114,14 +114,13 @@ void omen_checkpointer_destroy(struct omen_checkpointer *checkpointer)
 
 /* ---- who wants a file ---------------------------------------------------------------------- */
 
-/* Any thread that holds no lock of the ingest. */
-static void want(omen_collection *c)
+void omen_checkpointer_want(omen_collection *collection)
 {
-    struct omen_checkpointer *k = c->engine->checkpointer;
+    struct omen_checkpointer *k = collection->engine->checkpointer;
 
-    atomic_store(&c->checkpoints.wanted, true);
-    omen_ingest_remind(c);
+    atomic_store(&collection->checkpoints.wanted, true);
     (void)pthread_mutex_lock(&k->mutex);
+    k->look = true;
     (void)pthread_cond_signal(&k->wake);
     (void)pthread_mutex_unlock(&k->mutex);
 }
@@ -139,7 +138,7 @@ void omen_checkpointer_worked(omen_collection *collection, uint64_t ns)
     (void)pthread_mutex_lock(&engine->checkpointer->mutex);
     due = now_ns() >= p->not_before_ns;
     (void)pthread_mutex_unlock(&engine->checkpointer->mutex);
-    if (due) want(collection);
+    if (due) omen_checkpointer_want(collection);
 }
 
 static bool erasure_is_due(struct omen_checkpoints *p, uint64_t now_s)
@@ -150,16 +149,30 @@ static bool erasure_is_due(struct omen_checkpoints *p, uint64_t now_s)
     return death_s != 0 && death_s + OMEN_ERASE_SECONDS_MAX / 2 <= now_s;
 }
 
+void omen_checkpointer_forget(omen_collection *collection)
+{
+    struct omen_checkpoints *p = &collection->checkpoints;
+
+    if (p->room != NULL) omen_capture_room_deinit(p->room);
+    omen_free(p->room);
+    p->room = NULL;
+}
+
 /* ---- begin, take, end ---------------------------------------------------------------------- */
 
 void omen_checkpointer_begin(omen_collection *collection, struct omen_epoch *boundary)
 {
     struct omen_checkpoints *p = &collection->checkpoints;
     struct omen_checkpointer *k = collection->engine->checkpointer;
+    struct omen_capture_room none = {.count = 0};
+    struct omen_capture_room *room;
     omen_error err;
     omen_code code = OMEN_OK;
 
     (void)pthread_mutex_lock(&k->mutex);
+    room = p->room;
+    p->room = NULL;
+    atomic_store(&p->ready, false);
     atomic_store(&p->wanted, false);
     atomic_store(&p->busy, true);
     p->begun++;
@@ -168,7 +181,8 @@ void omen_checkpointer_begin(omen_collection *collection, struct omen_epoch *bou
     p->failed_death_s = 0;
     collection->admit.death_s = p->begun_death_s; /* the capture has it, too */
     (void)pthread_mutex_unlock(&k->mutex);
-    code = omen_capture_create(collection, &boundary->capture, &err);
+    code = omen_capture_create(collection, room == NULL ? &none : room, &boundary->capture, &err);
+    omen_free(room);
     collection->admit.death_s = 0;
     if (code != OMEN_OK) end_file(collection, code, &err);
 }
@@ -231,6 +245,20 @@ static void end_file(omen_collection *c, omen_code code, const omen_error *why)
 
 /* ---- the thread ---------------------------------------------------------------------------- */
 
+/* Until somebody has work, or it is time to look round. Under the mutex. */
+static void wait_for_work(struct omen_checkpointer *k, bool wanted)
+{
+    const uint64_t ms = wanted ? REMIND_MS : LOOK_MS;
+    struct timespec until;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000L;
+    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / (long)NS_PER_S;
+    until.tv_nsec %= (long)NS_PER_S;
+    if (k->first == NULL && !k->look && !atomic_load(&k->stop))
+        (void)pthread_cond_timedwait(&k->wake, &k->mutex, &until);
+}
+
 static void *run(void *arg)
 {
     struct omen_checkpointer *k = arg;
@@ -238,8 +266,7 @@ static void *run(void *arg)
     (void)pthread_mutex_lock(&k->mutex);
     while (!atomic_load(&k->stop)) {
         omen_collection *c = k->first;
-        struct timespec until;
-        bool wanted = false;
+        bool wanted;
 
         if (c != NULL) {
             k->first = c->checkpoints.next;
@@ -250,45 +277,72 @@ static void *run(void *arg)
             (void)pthread_mutex_lock(&k->mutex);
             continue;
         }
+        k->look = false;
         (void)pthread_mutex_unlock(&k->mutex);
-        look_round(k, &wanted);
-        (void)clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += (wanted ? REMIND_MS : LOOK_MS % 1000) * 1000000L;
-        until.tv_sec += (wanted ? 0 : LOOK_MS / 1000) + until.tv_nsec / (long)NS_PER_S;
-        until.tv_nsec %= (long)NS_PER_S;
+        wanted = look_round(k);
         (void)pthread_mutex_lock(&k->mutex);
-        if (k->first == NULL && !atomic_load(&k->stop))
-            (void)pthread_cond_timedwait(&k->wake, &k->mutex, &until);
+        wait_for_work(k, wanted);
     }
     (void)pthread_mutex_unlock(&k->mutex);
     return NULL;
 }
 
-/* Reminds the log thread of the files that are wanted, and wants those that are due by time. */
-static void look_round(struct omen_checkpointer *k, bool *wanted)
+static bool is_wanted(struct omen_checkpointer *k, omen_collection *c, uint64_t now_s)
+{
+    struct omen_checkpoints *p = &c->checkpoints;
+    const uint64_t most_ns = k->engine->replay_ns_max;
+    bool due;
+
+    if (atomic_load(&p->busy)) return false;
+    if (atomic_load(&p->wanted)) return true;
+    if (most_ns == 0) return false;
+    (void)pthread_mutex_lock(&k->mutex);
+    due = now_ns() >= p->not_before_ns &&
+          (atomic_load(&p->tail_ns) >= most_ns || erasure_is_due(p, now_s));
+    (void)pthread_mutex_unlock(&k->mutex);
+    if (due) atomic_store(&p->wanted, true);
+    return due;
+}
+
+/* Has memory ready for the copies, if there is any, and tells the log thread. */
+static void make_ready(struct omen_checkpointer *k, omen_collection *c)
+{
+    struct omen_checkpoints *p = &c->checkpoints;
+
+    if (!atomic_load(&p->ready)) {
+        struct omen_capture_room *room = omen_alloc_zeroed(sizeof *room);
+
+        if (room != NULL) omen_capture_room_init(room, c);
+        (void)pthread_mutex_lock(&k->mutex);
+        p->room = room;
+        atomic_store(&p->ready, atomic_load(&p->wanted) && !atomic_load(&p->busy));
+        if (!atomic_load(&p->ready)) omen_checkpointer_forget(c); /* the log thread was quicker */
+        (void)pthread_mutex_unlock(&k->mutex);
+    }
+    omen_ingest_remind(c);
+}
+
+/* Is a file wanted that the log thread has not begun? It is reminded of it again and again, as what
+ * it waits for (old readers) does not call it. */
+static bool look_round(struct omen_checkpointer *k)
 {
     omen_engine *engine = k->engine;
     const uint64_t now_s = (uint64_t)time(NULL);
+    omen_collection *wanted[OMEN_COLLECTIONS_MAX];
+    uint32_t count = 0;
 
     (void)pthread_mutex_lock(&engine->registry_mutex);
     for (uint32_t i = 0; i < engine->collection_count; i++) {
-        omen_collection *c = engine->collections[i];
-        struct omen_checkpoints *p = &c->checkpoints;
-
-        if (engine->replay_ns_max > 0 && !atomic_load(&p->wanted) && !atomic_load(&p->busy)) {
-            const bool overdue = atomic_load(&p->tail_ns) >= engine->replay_ns_max;
-            bool due;
-
-            (void)pthread_mutex_lock(&k->mutex);
-            due = now_ns() >= p->not_before_ns && (overdue || erasure_is_due(p, now_s));
-            (void)pthread_mutex_unlock(&k->mutex);
-            if (due) atomic_store(&p->wanted, true);
-        }
-        if (!atomic_load(&p->wanted) || atomic_load(&p->busy)) continue;
-        *wanted = true;
-        omen_ingest_remind(c);
+        if (!is_wanted(k, engine->collections[i], now_s)) continue;
+        wanted[count++] = engine->collections[i];
+        omen_collection_retain(engine->collections[i]);
     }
     (void)pthread_mutex_unlock(&engine->registry_mutex);
+    for (uint32_t i = 0; i < count; i++) {
+        make_ready(k, wanted[i]);
+        omen_collection_release(wanted[i]);
+    }
+    return count > 0;
 }
 
 /* Names the file in the manifest; then the files before the last two, and the log before the older
@@ -404,7 +458,7 @@ omen_code omen_collection_checkpoint(omen_collection *collection, omen_error *er
     (void)pthread_mutex_lock(&k->mutex);
     file = p->begun + 1; /* one under way may lack what came since it was begun */
     (void)pthread_mutex_unlock(&k->mutex);
-    want(collection);
+    omen_checkpointer_want(collection);
     (void)pthread_mutex_lock(&k->mutex);
     while (p->ended < file || atomic_load(&p->trim_before) != 0) {
         code = omen_ingest_check(collection, err);

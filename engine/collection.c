@@ -471,6 +471,7 @@ static void destroy(omen_collection *c)
         omen_epoch_destroy(epoch);
     }
     omen_memory_budget_leave(c);
+    omen_checkpointer_forget(c);
     omen_collection_empty(c);
     omen_log_close(c->log);
     if (c->dropped) remove_files(c);

@@ -713,7 +713,7 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
             append_own(c, OMEN_RECORD_EXPIRE, &now_s, sizeof now_s, &group->expire_position, err);
         *first = group->expire_position;
     }
-    group->file = atomic_load(&c->checkpoints.wanted);
+    group->file = atomic_load(&c->checkpoints.ready);
     group->squeezed = group->squeezed && (c->admit.dead.count > 0 || c->admit.swept.count > 0);
     group->writes = group->writes && !group->full;
     if (code == OMEN_OK && checkpoint_is_due(c, group)) {

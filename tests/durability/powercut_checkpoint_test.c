@@ -125,7 +125,7 @@ static void checkpoint(struct history *h, omen_collection *c)
     if (pick(h, 2) == 0)
         (void)!omen_collection_checkpoint(c, &err);
     else
-        atomic_store(&c->checkpoints.wanted, true);
+        omen_checkpointer_want(c);
 }
 
 static void write_until_cut(struct history *h, omen_collection *c)
