@@ -14,10 +14,11 @@
 
 #include "engine/collection.h"
 
-#define DIM     6u
-#define IDS     120u /* half numbers, half keys */
-#define VECTORS 90u
-#define STEPS   30u
+#define DIM      6u
+#define IDS      120u /* half numbers, half keys */
+#define VECTORS  90u
+#define STEPS    30u
+#define KEY_ROOM 24u
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define HISTORIES 12u
 #else
@@ -44,10 +45,10 @@ static uint32_t pick(struct history *h, uint32_t below)
     return (uint32_t)(fixture_random(&h->random) % below);
 }
 
-static struct omen_id id_of(uint32_t i, char text[16])
+static struct omen_id id_of(uint32_t i, char text[KEY_ROOM])
 {
     if (i < IDS / 2) return omen_id_num(i);
-    (void)snprintf(text, 16, "key of %u", i);
+    (void)snprintf(text, KEY_ROOM, "key of %u", i);
     return omen_id_key(text, (uint32_t)strlen(text));
 }
 
@@ -69,7 +70,7 @@ static void keep_log(struct history *h)
 static uint32_t random_chunk(struct history *h, omen_chunk *chunk, uint32_t points)
 {
     const uint32_t deletes = pick(h, 3) == 0 ? pick(h, 20) : 0;
-    char text[16];
+    char text[KEY_ROOM];
 
     for (uint32_t i = 0; i < points; i++) {
         const uint32_t id = pick(h, IDS);
@@ -132,7 +133,7 @@ static void checkpoint(struct history *h)
 static void expect_points(struct history *h, omen_collection *c)
 {
     struct omen_id ids[IDS];
-    char texts[IDS][16];
+    char texts[IDS][KEY_ROOM];
     struct omen_got got[IDS];
     float vectors[IDS][DIM];
     uint64_t position = 0;
