@@ -94,6 +94,7 @@ static uint32_t find_code(const omen_collection *c, const uint8_t *code, float s
     size_t cursor = hash;
     uint32_t slot;
 
+    if (!OMEN_TRICK_DUPLICATES) return OMEN_SLOT_NONE;
     do {
         slot = omen_slot_array_next(array, hash, &cursor);
     } while (slot != OMEN_SLOT_NONE &&

@@ -167,7 +167,7 @@ void omen_route_points(struct omen_step *step, struct omen_worker *worker, const
                        struct omen_nearest *const *nearest, uint32_t count, uint32_t pivots);
 
 /* Fewer points than this do not pay for packing the members. */
-#define OMEN_PACK_POINTS_MIN 4u
+#define OMEN_PACK_POINTS_MIN (OMEN_TRICK_PACKED_MEMBERS ? 4u : UINT32_MAX)
 
 /* Gathers codes, scales and norms of worker->members[0..count). */
 void omen_gather_members(struct omen_step *step, struct omen_worker *worker, uint32_t count,

@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/ablation.h"
 #include "engine/codes.h"
 #include "engine/engine.h"
 #include "engine/id.h"
@@ -329,6 +330,7 @@ static inline void omen_graph_prefetch_code(const struct omen_graph *graph, uint
     const uint8_t *code = omen_graph_code(graph, slot);
     size_t bytes = graph->stride < 512 ? graph->stride : 512;
 
+    if (!OMEN_TRICK_PREFETCH) return;
     for (size_t i = 0; i < bytes; i += 64)
         __builtin_prefetch(code + i);
     __builtin_prefetch(omen_graph_meta(graph, slot));
@@ -337,6 +339,7 @@ static inline void omen_graph_prefetch_row(const struct omen_graph *graph, uint3
 {
     const char *row = (const char *)omen_graph_row(graph, slot);
 
+    if (!OMEN_TRICK_PREFETCH) return;
     __builtin_prefetch(row);
     __builtin_prefetch(row + 64);
     __builtin_prefetch(row + 128);

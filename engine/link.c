@@ -38,7 +38,7 @@ static void link_shards(void *context, uint32_t worker)
             uint32_t end = block->shard_begin[shard + 1];
 
             for (uint32_t i = block->shard_begin[shard]; i < end; i++) {
-                if (i + LOOK_AHEAD < end) {
+                if (OMEN_TRICK_PREFETCH && i + LOOK_AHEAD < end) {
                     omen_graph_prefetch_row(graph, block->links[i + LOOK_AHEAD].target);
                     __builtin_prefetch(
                         omen_graph_distances(graph, block->links[i + LOOK_AHEAD].target), 1);

@@ -3,6 +3,7 @@
  * Under AddressSanitizer and ThreadSanitizer libc's allocator is used: they watch that one.
  */
 #include "engine/memory.h"
+#include "engine/ablation.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -108,6 +109,7 @@ void omen_pages_unmap(void *pages, size_t bytes)
 /* Advice: a kernel without huge pages changes nothing but speed. */
 void omen_pages_huge(void *pages, size_t bytes)
 {
+    if (!OMEN_TRICK_HUGE_PAGES) return;
     (void)madvise(pages, bytes, MADV_HUGEPAGE);
     (void)madvise(pages, bytes, MADV_COLLAPSE);
 }

@@ -126,6 +126,9 @@ static void order_by_home(struct omen_step *step, struct omen_worker *w, uint32_
     uint32_t *begin = w->cell_begin;
     uint32_t pivots = step->collection->cells.count;
 
+    for (uint32_t p = 0; p < count; p++)
+        w->cell_points[p] = p;
+    if (!OMEN_TRICK_HOME_ORDER) return;
     memset(begin, 0, (pivots + 2) * sizeof *begin);
     for (uint32_t p = 0; p < count; p++)
         begin[*omen_graph_home(graph, step->points[first + p]) + 1]++;

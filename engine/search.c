@@ -344,6 +344,7 @@ static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p
 
         if (best < RERANK_MIN) best = RERANK_MIN;
         if (plan->rerank != 0 && ef == plan->ef) best = plan->rerank;
+        if (!OMEN_TRICK_RERANK) best = plan->k;
         *top = (struct omen_top){
             .hits = s->hits, .keep = plan->k, .capacity = 2 * plan->k + 64, .worst = INFINITY};
         code = omen_search_walk(s, query, ef, err);

@@ -8,7 +8,8 @@
 #include "engine/epoch.h"
 
 #define LOOK_AHEAD 8u
-#define TOGETHER   4u /* products at a time: what dot_i8_many does at once */
+/* Products at a time: what dot_i8_many does at once. */
+#define TOGETHER (OMEN_TRICK_SELECT_TOGETHER ? 4u : 1u)
 
 /* One selection under way. */
 struct selection {

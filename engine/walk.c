@@ -13,7 +13,8 @@
 #include "engine/memory.h"
 #include "engine/search.h"
 
-#define PACK_QUERIES_MIN 4u /* fewer do not pay for packing the pivots */
+/* Fewer do not pay for packing the pivots. */
+#define PACK_QUERIES_MIN (OMEN_TRICK_PACKED_PIVOTS ? 4u : UINT32_MAX)
 #define MARK_WORDS       (OMEN_CELL_SCAN_MAX / 64)
 
 /* A pool entry is distance << 32 | slot << 1 | expanded: slots have 28 bits, and the flag does not
@@ -165,6 +166,7 @@ static void enter(struct omen_searcher *s, struct omen_query *query, uint32_t ef
         if (slot < snapshot->slots && visit(s, slot))
             (void)insert(s, ef, omen_key_distance(key), slot);
     }
+    if (!OMEN_TRICK_CELL_ENTRIES) return;
     for (uint32_t i = 0; i < query->entries.count && i < OMEN_SEARCH_CELLS; i++)
         enter_cell(s, query, ef, omen_key_slot(query->entries.keys[i]));
 }

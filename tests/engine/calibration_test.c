@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/collection.h"
 #include "engine/query_sample.h"
 #include "engine/recall_curve.h"
 #include "engine/settings.h"
@@ -300,6 +301,7 @@ static void queries_of_another_distribution_raise_ef_until_they_meet_the_target(
     ask(c, strangers, QUERIES, 4);
     calibrate(c);
     strange = calibration_of(c);
+    assert_int_equal(omen_query_sample_fresh(c->sample), 0); /* a new window */
     after = fixture_recall(c, strangers, QUERIES, 10, 0, NULL);
     print_message("ef %u -> %u, recall of the strangers %.4f -> %.4f\n", usual.ef[0], strange.ef[0],
                   before, after);
