@@ -9,16 +9,18 @@
 #include <string.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OTHERS 4000u
-#define COPIES 2000u
+#define OTHERS      4000u
+#define COPIES      2000u
+#define MANY_COPIES 20000u
 #else
-#define OTHERS 20000u
-#define COPIES 10000u
+#define OTHERS      20000u
+#define COPIES      10000u
+#define MANY_COPIES 100000u
 #endif
 #define DIM 48u
 
-/* Searches each row with its own vector: is the row itself, or (exact copies) one at distance 0
- * with a smaller id, the first? */
+/* Searches each row with its own vector: is the row itself, or (exact
+ * copies) one at distance 0 with a smaller id, the first? */
 static uint32_t rows_not_found(omen_collection *c, const float *rows, uint32_t first,
                                uint32_t count)
 {
@@ -206,6 +208,70 @@ static void copies_with_a_jitter_of_2e_9_each_return_themselves(void **state)
     check_copies(2e-9, 384);
 }
 
+/* As when a broken model gives everybody the same vector. Whoever is near them has a chain of all
+ * copies behind one node to be compared with, and still an answer. */
+static void a_hundred_thousand_copies_of_one_row_hide_no_other(void **state)
+{
+    const uint32_t dim = 16;
+    const uint32_t others = 3000;
+    float *rows = fixture_mixture(14, others + MANY_COPIES, dim, 20);
+    struct fixture_engine f;
+    struct omen_validation v;
+    struct omen_search s;
+    omen_error err = {0};
+    omen_collection *c;
+
+    (void)state;
+    for (uint32_t r = others; r < others + MANY_COPIES; r++)
+        memcpy(rows + (size_t)r * dim, rows, dim * sizeof *rows);
+    fixture_open(&f, 2, 0);
+    c = fixture_collection(
+        &f, "copies", (struct omen_collection_settings){.dim = dim, .metric = OMEN_METRIC_COSINE});
+    insert_shuffled(c, rows, others + MANY_COPIES);
+    assert_int_equal(omen_collection_validate(c, &v, &err), OMEN_OK);
+    assert_true(v.linked <= others); /* all copies are one node */
+    assert_int_equal(rows_not_found(c, rows, 1, others - 1), 0);
+    fixture_search(c, rows, 1, 500, 0, &s);
+    assert_int_equal(s.results[0].hit_count, 500);
+    for (uint32_t i = 0; i < 500; i++) {
+        assert_true(s.results[0].hits[i].distance < 1e-6f);
+        /* Of equals the lowest ids: row 0, and the first of the copies. */
+        assert_true(s.results[0].hits[i].id.num == (i == 0 ? 0 : others + i - 1));
+    }
+    omen_search_deinit(&s);
+    omen_collection_release(c);
+    fixture_close(&f);
+    free(rows);
+}
+
+/* 24 powers of ten apart: what is far is no reason to lose what is near. */
+static void tiny_rows_beside_huge_ones_find_themselves(void **state)
+{
+    static const omen_metric metrics[] = {OMEN_METRIC_L2, OMEN_METRIC_COSINE};
+    float *rows = fixture_mixture(15, 3200, 24, 20);
+
+    (void)state;
+    for (size_t i = 0; i < (size_t)3200 * 24; i++)
+        rows[i] *= i / 24 % 2 == 0 ? 1e-12f : 1e12f;
+    for (size_t m = 0; m < 2; m++) {
+        struct fixture_engine f;
+        omen_collection *c;
+        double recall;
+
+        fixture_open(&f, 2, 0);
+        c = fixture_collection(&f, "mixed",
+                               (struct omen_collection_settings){.dim = 24, .metric = metrics[m]});
+        fixture_insert(c, rows, 200, 3000, 100);
+        recall = fixture_recall(c, rows, 200, 10, 128, NULL);
+        print_message("tiny beside huge, metric %d: recall %.4f\n", (int)metrics[m], recall);
+        assert_true(recall >= 0.95);
+        assert_int_equal(rows_not_found(c, rows, 200, 3000), 0);
+        omen_collection_release(c);
+        fixture_close(&f);
+    }
+    free(rows);
+}
+
 static void check_shape(uint32_t dim, uint32_t count, float magnitude, omen_metric metric)
 {
     float *rows = fixture_mixture(dim, count, dim, 20);
@@ -232,6 +298,7 @@ static void check_shape(uint32_t dim, uint32_t count, float magnitude, omen_metr
 static void odd_dimensions_are_searched_as_well_as_round_ones(void **state)
 {
     (void)state;
+    check_shape(1, 3000, 1.0f, OMEN_METRIC_L2);
     check_shape(2, 3000, 1.0f, OMEN_METRIC_L2);
     check_shape(17, 3000, 1.0f, OMEN_METRIC_COSINE);
     check_shape(100, 3000, 1.0f, OMEN_METRIC_L2);
@@ -309,6 +376,8 @@ int main(void)
         cmocka_unit_test(rows_in_clustered_order_nearly_all_find_themselves),
         cmocka_unit_test(exact_copies_are_all_returned_and_hide_nobody),
         cmocka_unit_test(copies_with_a_jitter_of_2e_9_each_return_themselves),
+        cmocka_unit_test(a_hundred_thousand_copies_of_one_row_hide_no_other),
+        cmocka_unit_test(tiny_rows_beside_huge_ones_find_themselves),
         cmocka_unit_test(odd_dimensions_are_searched_as_well_as_round_ones),
         cmocka_unit_test(tiny_and_huge_magnitudes_are_searched_as_well_as_common_ones),
         cmocka_unit_test(inner_product_finds_long_vectors_among_short_ones),
