@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/memory.h"
 #include "engine/record.h"
 
 #define HEADER_CHECKSUM_AT 36u
@@ -16,6 +17,8 @@
 #define SYNC_BYTES  (32u << 20)
 /* Read and checked while it is in the cache. */
 #define READ_BYTES (256u << 10)
+
+static const char zeros[8];
 
 struct header {
     uint32_t type, version, index, number;
@@ -107,7 +110,6 @@ omen_code omen_sections_write(struct omen_sections_writer *writer,
                               const struct omen_section *section, const void *payload,
                               omen_error *err)
 {
-    static const char zeros[8];
     omen_error failure;
     struct header header = {.type = section->type,
                             .version = section->version,
@@ -207,7 +209,7 @@ omen_code omen_sections_read(struct omen_sections_reader *reader, void *out, ome
 {
     const uint64_t begin = reader->offset;
     const size_t padding = padding_of(reader->length);
-    unsigned char zeros[8] = {0};
+    unsigned char rest[8] = {0};
     uint32_t checksum = 0;
     omen_code code = OMEN_OK;
 
@@ -220,17 +222,95 @@ omen_code omen_sections_read(struct omen_sections_reader *reader, void *out, ome
         checksum = omen_record_checksum(checksum, (char *)out + done, step);
         done += step;
     }
-    code = read_all(reader, zeros, padding, begin + reader->length, err);
+    code = read_all(reader, rest, padding, begin + reader->length, err);
     if (code != OMEN_OK) return code;
     if (checksum != reader->checksum)
         return omen_fail(err, OMEN_DATA_LOSS,
                          "%s is damaged at offset %" PRIu64 " or in the %" PRIu64
                          " bytes behind it: the checksum is wrong",
                          reader->name, begin, reader->length);
-    if (memcmp(zeros, "\0\0\0\0\0\0\0", 8) != 0)
+    if (memcmp(rest, zeros, sizeof rest) != 0)
         return omen_fail(err, OMEN_DATA_LOSS,
                          "%s is damaged at offset %" PRIu64 ": the padding is not zero",
                          reader->name, begin + reader->length);
     reader->offset = begin + reader->length + padding;
+    return OMEN_OK;
+}
+
+/* ---- damaged files ------------------------------------------------------------------------- */
+
+void omen_sections_skip(struct omen_sections_reader *reader)
+{
+    const uint64_t behind = reader->offset + reader->length + padding_of(reader->length);
+
+    reader->offset = behind < reader->size ? behind : reader->size;
+}
+
+omen_code omen_sections_check(struct omen_sections_reader *reader, omen_error *err)
+{
+    const struct omen_sections_reader begin = *reader;
+    char *piece = omen_alloc(READ_BYTES);
+    uint32_t checksum = 0;
+    omen_code code = OMEN_OK;
+
+    if (piece == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory to read a section");
+    for (uint64_t done = 0; done < begin.length && code == OMEN_OK;) {
+        const uint64_t left = begin.length - done;
+        const size_t step = left < READ_BYTES ? (size_t)left : READ_BYTES;
+
+        code = read_all(reader, piece, step, begin.offset + done, err);
+        checksum = omen_record_checksum(checksum, piece, step);
+        done += step;
+    }
+    if (code == OMEN_OK) /* the padding follows */
+        code = read_all(reader, piece, padding_of(begin.length), begin.offset + begin.length, err);
+    if (code == OMEN_OK &&
+        (checksum != begin.checksum || memcmp(piece, zeros, padding_of(begin.length)) != 0))
+        code = omen_fail(err, OMEN_DATA_LOSS,
+                         "%s is damaged at offset %" PRIu64 " or in the %" PRIu64
+                         " bytes behind it: the checksum is wrong",
+                         begin.name, begin.offset, begin.length);
+    omen_free(piece);
+    omen_sections_skip(reader);
+    return code;
+}
+
+/* A header that can be the next one, or a later one. */
+static bool is_header(const struct omen_sections_reader *reader, const char *bytes)
+{
+    struct header header;
+
+    memcpy(&header, bytes, sizeof header);
+    return header.stamp == reader->stamp && header.number >= reader->number &&
+           header.length <= OMEN_SECTION_BYTES_MAX &&
+           omen_record_checksum(0, &header, HEADER_CHECKSUM_AT) == header.header_checksum;
+}
+
+omen_code omen_sections_find(struct omen_sections_reader *reader, bool *found, omen_error *err)
+{
+    char *block = omen_alloc(READ_BYTES);
+    uint64_t at = reader->offset + 8;
+    struct header header;
+    omen_code code = OMEN_OK;
+
+    *found = false;
+    if (block == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory to read a section");
+    while (!*found && at + sizeof header <= reader->size) {
+        const uint64_t left = reader->size - at;
+        const size_t step = left < READ_BYTES ? (size_t)left : READ_BYTES;
+        size_t i = 0;
+
+        code = read_all(reader, block, step, at, err);
+        if (code != OMEN_OK) break;
+        while (i + sizeof header <= step && !is_header(reader, block + i))
+            i += 8;
+        at += i;
+        *found = i + sizeof header <= step;
+        if (*found) memcpy(&header, block + i, sizeof header);
+    }
+    omen_free(block);
+    if (!*found) return code;
+    reader->offset = at;
+    reader->number = header.number;
     return OMEN_OK;
 }

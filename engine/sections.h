@@ -20,6 +20,7 @@
 #ifndef OMEN_SECTIONS_H
 #define OMEN_SECTIONS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/storage.h"
@@ -95,6 +96,20 @@ OMEN_CHECKED omen_code omen_sections_next(struct omen_sections_reader *reader,
 /* Reads the payload that waits, all of it, into `out`. Fails: as omen_sections_next(); `out` then
  * holds anything. */
 OMEN_CHECKED omen_code omen_sections_read(struct omen_sections_reader *reader, void *out,
+                                          omen_error *err);
+
+/* ---- for who reads a damaged file ---------------------------------------------------------- */
+
+/* Checks the payload that waits, and goes behind it also where it is damaged.
+ * Fails: as omen_sections_read(), OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_sections_check(struct omen_sections_reader *reader, omen_error *err);
+
+/* Goes behind the payload that waits, or that omen_sections_read() found damaged. */
+void omen_sections_skip(struct omen_sections_reader *reader);
+
+/* Where omen_sections_next() found damage: goes to the next section whose header is whole. *found is
+ * false if there is none. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_sections_find(struct omen_sections_reader *reader, bool *found,
                                           omen_error *err);
 
 #endif
