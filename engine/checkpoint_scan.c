@@ -25,7 +25,8 @@ struct scanning {
 
 static omen_code scan_section(struct scanning *s);
 static omen_code take(struct scanning *s, const struct omen_section *section);
-static omen_code take_state(struct scanning *s, const struct omen_section *section, omen_error *why);
+static omen_code take_state(struct scanning *s, const struct omen_section *section,
+                            omen_error *why);
 static omen_code take_settings(struct scanning *s, const struct omen_section *section,
                                omen_error *why);
 static omen_code take_words(struct scanning *s, const struct omen_section *section,
@@ -104,7 +105,8 @@ static omen_code take(struct scanning *s, const struct omen_section *section)
 
     if (section->type != OMEN_CHECKPOINT_SETTINGS && section->version > OMEN_CHECKPOINT_VERSION)
         return omen_fail(s->err, OMEN_UNIMPLEMENTED,
-                         "%s: a section has version %" PRIu32 " and this program reads up to %u: it "
+                         "%s: a section has version %" PRIu32
+                         " and this program reads up to %u: it "
                          "was written by a newer one",
                          s->reader.name, section->version, OMEN_CHECKPOINT_VERSION);
     if (section->type == OMEN_CHECKPOINT_STATE)
@@ -153,8 +155,10 @@ static omen_code take_settings(struct scanning *s, const struct omen_section *se
     code = omen_sections_read(&s->reader, payload, why);
     if (code == OMEN_OK)
         code = omen_settings_read(payload, (size_t)section->length, section->version, &made, why);
-    if (code == OMEN_OK) s->out->dim = made.settings.dim;
-    return code;
+    if (code != OMEN_OK) return code;
+    s->out->dim = made.settings.dim;
+    s->out->half = made.settings.originals == OMEN_ORIGINALS_F16;
+    return OMEN_OK;
 }
 
 /* One segment's array of words, of its slots that are in use. */

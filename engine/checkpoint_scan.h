@@ -13,6 +13,7 @@ struct omen_checkpoint_scanned {
     bool whole; /* the rest is valid only then */
     uint32_t slots;
     uint32_t dim;
+    bool half; /* originals are halves */
     uint64_t *hashes; /* of each slot's original (graph.h); of slots that do not live: of no use */
     bool *lives;      /* of each slot */
 };
@@ -25,9 +26,9 @@ struct omen_checkpoint_scan {
     void *user;
 };
 
-/* Owns: what *out points to, release it with omen_checkpoint_scanned_deinit(), also after a failure.
- * Fails: OMEN_UNIMPLEMENTED (of a newer version), OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. Damage
- * is no failure. */
+/* Owns: what *out points to, release it with omen_checkpoint_scanned_deinit(), also after a
+ * failure. Fails: OMEN_UNIMPLEMENTED (of a newer version), OMEN_UNAVAILABLE,
+ * OMEN_RESOURCE_EXHAUSTED. Damage is no failure. */
 OMEN_CHECKED omen_code omen_checkpoint_scan(const struct omen_checkpoint_scan *scan,
                                             struct omen_checkpoint_scanned *out, omen_error *err);
 void omen_checkpoint_scanned_deinit(struct omen_checkpoint_scanned *scanned);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 #include "engine/record.h"
 
@@ -32,6 +34,21 @@ omen_code omen_log_trim_store(struct omen_storage *storage, int dir, uint64_t fi
 
     omen_record_encode(&header, NULL, 0, bytes);
     return omen_storage_replace(storage, dir, NOTE, bytes, sizeof bytes, err);
+}
+
+/* A file with its own record alone, and the note of where it is. */
+omen_code omen_log_trim_begin(struct omen_storage *storage, int dir, uint64_t first,
+                              omen_error *err)
+{
+    const struct omen_record_header own = {
+        .type = OMEN_RECORD_FILE, .format_version = OMEN_LOG_FORMAT_VERSION, .position = first};
+    unsigned char bytes[OMEN_RECORD_HEADER_BYTES];
+    char name[sizeof "log-01234567890123456789.omen"];
+
+    (void)snprintf(name, sizeof name, "log-%020" PRIu64 ".omen", first);
+    omen_record_encode(&own, NULL, 0, bytes);
+    const omen_code code = omen_storage_replace(storage, dir, name, bytes, sizeof bytes, err);
+    return code == OMEN_OK ? omen_log_trim_store(storage, dir, first, err) : code;
 }
 
 static omen_code read_note(struct omen_storage *storage, int file, uint64_t *first, omen_error *err)

@@ -20,4 +20,9 @@ OMEN_CHECKED omen_code omen_log_trim_load(struct omen_storage *storage, int dir,
 OMEN_CHECKED omen_code omen_log_trim_store(struct omen_storage *storage, int dir, uint64_t first,
                                            omen_error *err);
 
+/* Makes, in a directory without one, a log that has no record and begins at `first`. Durable when
+ * it returns OMEN_OK. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_log_trim_begin(struct omen_storage *storage, int dir, uint64_t first,
+                                           omen_error *err);
+
 #endif

@@ -30,6 +30,24 @@ OMEN_CHECKED omen_code omen_offline_visit(struct omen_offline *offline,
                                                              omen_error *err),
                                           void *user, omen_error *err);
 
+/* The same with the name of each snapshot's file, and their folder; nothing if there is none. */
+OMEN_CHECKED omen_code omen_offline_visit_snapshots(struct omen_offline *offline,
+                                                    omen_code (*visit)(void *user, int dir,
+                                                                       const char *name,
+                                                                       omen_error *err),
+                                                    void *user, omen_error *err);
+
+/* Copies a file, holes as holes, and syncs it. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_offline_copy(struct omen_offline *offline, int from, int to,
+                                         const char *name, omen_error *err);
+
+/* Tells of every damage in a snapshot.
+ * Fails: OMEN_DATA_LOSS (it has some), OMEN_UNIMPLEMENTED, OMEN_UNAVAILABLE,
+ *        OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_offline_check_snapshot(struct omen_offline *offline, int dir,
+                                                   const char *name, uint64_t *bytes,
+                                                   omen_error *err);
+
 /* Tells of damage, and counts it; and of something else. */
 OMEN_PRINTF(2, 3) void omen_offline_damage(struct omen_offline *offline, const char *format, ...);
 OMEN_PRINTF(2, 3) void omen_offline_note(struct omen_offline *offline, const char *format, ...);

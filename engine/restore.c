@@ -19,9 +19,9 @@
 #include "engine/checkpoint.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
+#include "engine/estimate.h"
 #include "engine/log_trim.h"
 #include "engine/memory.h"
-#include "engine/record.h"
 #include "engine/settings.h"
 #include "engine/snapshot_file.h"
 #include "engine/snapshots.h"
@@ -163,6 +163,22 @@ static omen_code check_version(const struct omen_snapshot_info *info, omen_error
                              info->algorithm_version, OMEN_ALGORITHM_VERSION);
 }
 
+/* Before anything is unpacked; what is loaded counts from then on as it does at a start. */
+static omen_code check_memory(omen_engine *engine, const struct omen_snapshot_info *info,
+                              omen_error *err)
+{
+    const struct omen_memory_budget *budget = &engine->memory;
+    const uint64_t needed =
+        omen_estimate_memory(info->settings.dim, info->points, budget->captures);
+    const uint64_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
+
+    if (budget->limit == 0 || used + needed <= budget->limit) return OMEN_OK;
+    return omen_fail_because(err, OMEN_RESOURCE_EXHAUSTED, "MEMORY_LIMIT",
+                             "%" PRIu64 " bytes of memory are needed, and %" PRIu64 " of %" PRIu64
+                             " are in use",
+                             needed, used, budget->limit);
+}
+
 /* Everything that may fail happens in <incarnation>.making. */
 static omen_code restore_from(omen_engine *engine, const char *name,
                               const struct omen_snapshot_place *place,
@@ -177,6 +193,7 @@ static omen_code restore_from(omen_engine *engine, const char *name,
 
     if (code == OMEN_OK) code = check_version(&u.info, err);
     if (code == OMEN_OK) code = omen_snapshots_check_room(engine, u.info.bytes, err);
+    if (code == OMEN_OK) code = check_memory(engine, &u.info, err);
     if (code != OMEN_OK) return code;
     if (getrandom(u.incarnation, sizeof u.incarnation, 0) != (ssize_t)sizeof u.incarnation)
         return omen_fail(err, OMEN_UNAVAILABLE, "no random bytes for an incarnation");
@@ -299,22 +316,6 @@ static omen_code exchange_settings(struct unpacking *u, omen_error *err)
     return code;
 }
 
-/* A log without a record, which begins behind the checkpoint: the note of where, and the file. */
-static omen_code make_log(const struct unpacking *u, omen_error *err)
-{
-    const struct omen_record_header own = {.type = OMEN_RECORD_FILE,
-                                           .format_version = OMEN_LOG_FORMAT_VERSION,
-                                           .position = u->info.log_position + 1};
-    unsigned char bytes[OMEN_RECORD_HEADER_BYTES];
-    char name[sizeof "log-01234567890123456789.omen"];
-
-    (void)snprintf(name, sizeof name, "log-%020" PRIu64 ".omen", own.position);
-    omen_record_encode(&own, NULL, 0, bytes);
-    const omen_code code = omen_storage_replace(u->storage, u->dir, name, bytes, sizeof bytes, err);
-    if (code != OMEN_OK) return code;
-    return omen_log_trim_store(u->storage, u->dir, own.position, err);
-}
-
 /* What else a collection's directory has, and syncs. */
 static omen_code finish_directory(struct unpacking *u, omen_error *err)
 {
@@ -325,6 +326,7 @@ static omen_code finish_directory(struct unpacking *u, omen_error *err)
     if (u->files[1] >= 0 && u->storage->ops->sync(u->storage, u->files[1], true) != 0)
         return omen_fail(err, OMEN_UNAVAILABLE, "sync the originals: %m");
     code = omen_manifest_store(u->storage, u->dir, &manifest, err);
-    if (code == OMEN_OK) code = make_log(u, err);
+    if (code == OMEN_OK)
+        code = omen_log_trim_begin(u->storage, u->dir, u->info.log_position + 1, err);
     return code;
 }

@@ -253,7 +253,8 @@ omen_code omen_sections_check(struct omen_sections_reader *reader, omen_error *e
     uint32_t checksum = 0;
     omen_code code = OMEN_OK;
 
-    if (piece == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory to read a section");
+    if (piece == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory to read a section");
     for (uint64_t done = 0; done < begin.length && code == OMEN_OK;) {
         const uint64_t left = begin.length - done;
         const size_t step = left < READ_BYTES ? (size_t)left : READ_BYTES;
@@ -294,7 +295,8 @@ omen_code omen_sections_find(struct omen_sections_reader *reader, bool *found, o
     omen_code code = OMEN_OK;
 
     *found = false;
-    if (block == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory to read a section");
+    if (block == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "no memory to read a section");
     while (!*found && at + sizeof header <= reader->size) {
         const uint64_t left = reader->size - at;
         const size_t step = left < READ_BYTES ? (size_t)left : READ_BYTES;

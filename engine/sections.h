@@ -107,8 +107,8 @@ OMEN_CHECKED omen_code omen_sections_check(struct omen_sections_reader *reader, 
 /* Goes behind the payload that waits, or that omen_sections_read() found damaged. */
 void omen_sections_skip(struct omen_sections_reader *reader);
 
-/* Where omen_sections_next() found damage: goes to the next section whose header is whole. *found is
- * false if there is none. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. */
+/* Where omen_sections_next() found damage: goes to the next section whose header is whole. *found
+ * is false if there is none. Fails: OMEN_UNAVAILABLE, OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_sections_find(struct omen_sections_reader *reader, bool *found,
                                           omen_error *err);
 

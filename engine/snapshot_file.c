@@ -17,7 +17,7 @@
 _Static_assert(sizeof(struct omen_stored_snapshot) == 248, "no padding");
 _Static_assert(OMEN_NAME_BYTES_MAX < sizeof((struct omen_stored_snapshot *)0)->name, "a name fits");
 
-static uint64_t stamp_of(const uint8_t *id)
+uint64_t omen_snapshot_stamp(const uint8_t *id)
 {
     uint64_t stamp;
 
@@ -51,7 +51,8 @@ omen_code omen_snapshot_write_begin(struct omen_snapshot_writer *writer,
     memcpy(about.name, info->name, sizeof info->name);
     memcpy(about.collection, info->collection, sizeof info->collection);
     memcpy(about.incarnation, info->incarnation, sizeof about.incarnation);
-    code = omen_sections_create(storage, dir, name, stamp_of(info->id), &writer->sections, err);
+    code = omen_sections_create(storage, dir, name, omen_snapshot_stamp(info->id),
+                                &writer->sections, err);
     if (code != OMEN_OK) {
         omen_free(writer->part);
         return code;
@@ -162,7 +163,7 @@ static omen_code take_about(const struct omen_stored_snapshot *about,
         about->settings[4], about->settings[5],
         about->settings[6], about->settings[7],
         about->settings[8], (omen_originals_format)about->settings[9]};
-    if (stamp_of(info->id) == r->stamp && omen_name_check(info->name, &why) == OMEN_OK &&
+    if (omen_snapshot_stamp(info->id) == r->stamp && omen_name_check(info->name, &why) == OMEN_OK &&
         omen_name_check(info->collection, &why) == OMEN_OK &&
         omen_settings_check(s, &why) == OMEN_OK)
         return OMEN_OK;

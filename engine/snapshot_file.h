@@ -82,6 +82,9 @@ struct omen_snapshot_place {
     const char *title;
 };
 
+/* Of its sections, by its id. */
+uint64_t omen_snapshot_stamp(const uint8_t *id);
+
 /* Reads ABOUT.
  * Fails: OMEN_NOT_FOUND, OMEN_DATA_LOSS BAD_SNAPSHOT (damaged, or no snapshot), OMEN_UNIMPLEMENTED
  *        NEWER_FORMAT, OMEN_UNAVAILABLE. */

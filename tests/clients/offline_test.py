@@ -269,3 +269,130 @@ def test_recover_writes_into_no_directory_that_has_something_in_it(written, tmp_
     status, lines = command("recover", "--data-dir", written, "--to", tmp_path / "two")
     assert status == 1 and "is not empty" in lines[-1]
     assert [path.name for path in (tmp_path / "two").iterdir()] == ["note"]
+
+
+# ---- checkpoints, originals, snapshots ----------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """The data directory of a server that was asked to stop twice: two checkpoints, the log behind
+    them empty, and one snapshot."""
+    for life in range(2):
+        server = Server(tmp_path / "one")
+        with Client(server.target) as client:
+            if life == 0:
+                client.create_collection("words", dim=DIM, metric="l2")
+            with client.insert_stream("words", mode="upsert") as stream:
+                for seq in range(1 + life * CHUNKS // 2, 1 + (life + 1) * CHUNKS // 2):
+                    stream.add(ids(seq), vectors(seq))
+            if life == 1:
+                client.create_snapshot("words", "copy")
+        assert server.stop() == 0
+    return tmp_path / "one" / "data"
+
+
+def checkpoints(directory):
+    """Newest first."""
+    return sorted(directory.glob("*/checkpoint-*.omen"), reverse=True)
+
+
+def recovered(tmp_path, data, damaged=True):
+    """(lines, what a server finds in the recovered directory)."""
+    (tmp_path / "two").mkdir()
+    status, lines = command("recover", "--data-dir", data, "--to", tmp_path / "two" / "data")
+    assert status == (1 if damaged else 0), lines
+    server = Server(tmp_path / "two")
+    try:
+        with Client(server.target) as client:
+            validate(client, "words")
+            found = found_chunks(client)
+            client.upsert("words", ids(1), vectors(1))  # and it takes writes
+            snapshots = [told.name for told in client.list_snapshots()]
+    finally:
+        assert server.stop() == 0
+    return lines, found, snapshots
+
+
+def test_a_directory_with_checkpoints_and_snapshots_is_ok(stopped):
+    status, lines = command("verify", "--data-dir", stopped)
+    assert status == 0 and damages(lines) == [], lines
+    assert len(checkpoints(stopped)) == 2
+    assert "1 collections, 2 checkpoints, 1 snapshots" in lines[-1]
+
+
+def test_a_flipped_bit_in_checkpoint_originals_or_snapshot_is_named_with_its_file(stopped):
+    """In originals: of a vector that lives; what is between and behind vectors is nobody's."""
+    random = np.random.default_rng(6)
+    originals = next(stopped.glob("*/originals.f32"))
+    rows = CHUNKS * PIECE * DIM * 4  # DIM is 16: rows without room between them
+    places = [(path, path.stat().st_size) for path in checkpoints(stopped)]
+    snapshot = stopped / "snapshots" / "copy.snapshot"
+    places += [(snapshot, snapshot.stat().st_size), (originals, rows)]
+    for path, size in places:
+        whole = path.read_bytes()
+        for offset in random.choice(size, 25, replace=False):
+            flip(path, int(offset), int(random.integers(8)))
+            status, lines = command("verify", "--data-dir", stopped)
+            assert status == 1 and damages(lines), (path.name, offset, lines)
+            assert all(path.name in line for line in damages(lines)), (path.name, offset, lines)
+            assert "offset" in damages(lines)[0]
+            path.write_bytes(whole)
+
+
+def test_every_damaged_section_of_a_checkpoint_is_named(stopped):
+    path = checkpoints(stopped)[0]
+    data, offset, sections = path.read_bytes(), 0, []
+    while offset < len(data):  # a header of 40 bytes, the length at 24 (engine/sections.h)
+        length = struct.unpack_from("<Q", data, offset + 24)[0]
+        sections.append((offset, length))
+        offset += 40 + (length + 7) // 8 * 8
+    hit = [sections[0], sections[3], sections[-2]]
+    for offset, length in hit:
+        flip(path, offset + 40 + length // 2)
+    flip(path, sections[5][0] + 9)  # and a header
+    told = damages(command("verify", "--data-dir", stopped)[1])
+    wanted = sorted([offset + 40 for offset, _ in hit] + [sections[5][0]])
+    assert [int(re.search(r"offset (\d+)", line)[1]) for line in told] == wanted, told
+
+
+def test_a_damaged_checkpoint_costs_nothing_while_the_one_before_is_whole(stopped, tmp_path):
+    flip(checkpoints(stopped)[0], 3000)
+    lines, found, snapshots = recovered(tmp_path, stopped)
+    assert found == list(range(1, CHUNKS + 1)) and snapshots == ["copy"]
+    assert any("begins with the checkpoint" in line for line in lines)
+    assert any("0 are lost" in line for line in lines), lines
+
+
+def test_a_sound_directory_with_checkpoints_is_recovered_whole(stopped, tmp_path):
+    lines, found, snapshots = recovered(tmp_path, stopped, damaged=False)
+    assert found == list(range(1, CHUNKS + 1)) and snapshots == ["copy"]
+    assert command("verify", "--data-dir", tmp_path / "two" / "data")[0] == 0
+
+
+def test_a_damaged_log_before_a_whole_checkpoint_costs_nothing(stopped, tmp_path):
+    path = log_file(stopped)
+    for offset, _ in chunks_of(path)[3:5]:
+        flip(path, offset + HEADER + 90)
+    lines, found, _ = recovered(tmp_path, stopped)
+    assert found == list(range(1, CHUNKS + 1)), lines
+    assert len(damages(lines)) == 1
+
+
+def test_a_damaged_snapshot_is_not_recovered_and_is_listed(stopped, tmp_path):
+    flip(stopped / "snapshots" / "copy.snapshot", 5000)
+    lines, found, snapshots = recovered(tmp_path, stopped)
+    assert found == list(range(1, CHUNKS + 1)) and snapshots == []
+    assert any("copy.snapshot" in line for line in damages(lines))
+
+
+def test_without_a_whole_checkpoint_or_beginning_a_collection_is_listed_as_lost(stopped, tmp_path):
+    for path in checkpoints(stopped):
+        flip(path, 100)
+    for path in stopped.glob("*/log-*.omen"):
+        if path.name.endswith("0001.omen"):
+            flip(path, records(path)[0][0] + HEADER + 2)
+    (tmp_path / "two").mkdir()
+    status, lines = command("recover", "--data-dir", stopped, "--to", tmp_path / "two" / "data")
+    assert status == 1 and any("cannot be recovered" in line for line in lines)
+    assert not [path for path in (tmp_path / "two" / "data").iterdir() if len(path.name) == 32]
