@@ -6,6 +6,7 @@
 
 #include "engine/checkpoint.h"
 #include "engine/engine_state.h"
+#include "engine/fault_point.h"
 #include "engine/ingest.h"
 #include "engine/memory.h"
 
@@ -356,6 +357,7 @@ static omen_code name_file(omen_collection *c, int dir, uint64_t position, omen_
     omen_code code = omen_manifest_store(storage, dir, &manifest, err);
 
     if (code != OMEN_OK) return code;
+    OMEN_FAULT_POINT("manifest"); /* it is named, and the older ones are not removed */
     p->manifest = manifest;
     omen_manifest_clean(storage, dir, &manifest);
     atomic_store(&p->file_position, position);
@@ -396,6 +398,7 @@ static void write_one(struct omen_checkpointer *k, omen_collection *c)
     if (dir < 0) code = omen_fail(&err, OMEN_UNAVAILABLE, "open %s: %m", c->dir);
     if (code == OMEN_OK) code = check_room(c, capture, &err);
     if (code == OMEN_OK) code = omen_checkpoint_write(c, dir, capture, &k->stop, &info.bytes, &err);
+    OMEN_FAULT_POINT("checkpoint"); /* the file is there, and not named */
     if (code == OMEN_OK) code = name_file(c, dir, info.position, &err);
     if (dir >= 0) storage->ops->close(storage, dir);
     omen_capture_destroy(capture);

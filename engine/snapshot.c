@@ -21,6 +21,7 @@
 
 #include "engine/checkpoint.h"
 #include "engine/engine_state.h"
+#include "engine/fault_point.h"
 #include "engine/settings.h"
 #include "engine/snapshot_file.h"
 #include "engine/snapshots.h"
@@ -191,6 +192,7 @@ static omen_code copy_files(struct copying *copying, omen_error *err)
                                  why.message);
     }
     code = omen_snapshot_write_end(&writer, &copying->info.bytes, err);
+    OMEN_FAULT_POINT("snapshot"); /* it is there, without its name */
     if (code == OMEN_OK)
         code =
             omen_snapshots_adopt(copying->engine, copying->folder, part, copying->info.name, err);

@@ -1,16 +1,16 @@
 """SIGKILL again and again while three clients stream, delete and search, each over its own
-connection, with kills at every fault point of the engine and at moments of nobody's choice.
+connection, and a fourth makes snapshots, which writes checkpoints and trims the log; with kills at
+every fault point of the engine and at moments of nobody's choice.
 
 After each kill the server starts again, and three things must hold. Contents: every acknowledged
 chunk and delete is there, of what was in flight a whole part or nothing, and nothing else. The
 collection is valid. And, after a few chunks more, its graph is the one that a server gets which
-was never disturbed: the log as it is now, from its first record, is copied into an empty data
-directory, where another server, with other threads and shards, replays it; both must tell the same
-hash.
+was never disturbed: the whole log, also what was trimmed, is copied into an empty data directory,
+where another server, with other threads and shards and without a checkpoint, replays it from its
+first record; both must tell the same hash.
 """
+import contextlib
 import os
-import pathlib
-import re
 import shutil
 import threading
 import time
@@ -19,10 +19,9 @@ import numpy as np
 from conftest import Server, validate
 from dying_server import DyingServer, points
 from omendb_client import Client, OmenError, Unavailable
-from omendb_client import wire as wires
 
 LONG = os.environ.get("OMEN_TEST_LONG") == "1"
-ROUNDS = 500 if LONG else 20
+ROUNDS = 500 if LONG else 27
 ROUNDS_EACH = 50  # on one data directory, so that replays stay short
 CHUNKS_MAX = 300  # of one round
 MORE = 3  # chunks after a restart, before the graphs are compared
@@ -30,6 +29,7 @@ DIM = 12
 NEW, AGAIN = 4, 1  # rows of a chunk: new ids, and updates of ids of the chunks just before
 SETTLED = 4  # a chunk's rows are not updated any more so many chunks later, and may be deleted
 SESSION = bytes(range(60, 76))
+RARE = ["checkpoint", "manifest", "snapshot", "trim"]  # passed once for each snapshot
 LIMIT_S = 120.0  # for each wait
 
 
@@ -64,14 +64,15 @@ class Contents:
             self.points.update(zip(ids, vectors, strict=True))
 
 
-# ---- three clients ------------------------------------------------------------------------------
+# ---- four clients -------------------------------------------------------------------------------
 
 
 class Traffic:
-    """Three clients of one life of the server, from the chunk that its session wants until it
-    dies. What they were told is noted before they go on."""
+    """Four clients of one life of the server, from the chunk that its session wants until it dies.
+    What they were told is noted before they go on. `keep_log` is called between checkpoints."""
 
-    def __init__(self, target, contents, seed):
+    def __init__(self, target, contents, seed, keep_log):
+        self.keep_log = keep_log
         self.contents = contents
         self.seed = seed
         self.begin = 0  # where the session went on; 0: it was not opened
@@ -79,13 +80,14 @@ class Traffic:
         self.sent = contents.seq
         self.deleted = set()  # acknowledged
         self.deleting = []  # asked for and not answered
-        self.searches = 0
+        self.searches = self.snapshots = 0
         self.failures = []
         self.over = threading.Event()
-        self.clients = [Client(target, timeout=LIMIT_S) for _ in range(3)]
+        self.clients = [Client(target, timeout=LIMIT_S) for _ in range(4)]
         self.started = threading.Semaphore(0)
         self.threads = [threading.Thread(target=self._run, args=(work, client)) for work, client in
-                        zip((self._stream, self._delete, self._search), self.clients, strict=True)]
+                        zip((self._stream, self._delete, self._search, self._snapshot),
+                            self.clients, strict=True)]
         for thread in self.threads:
             thread.start()
 
@@ -154,6 +156,17 @@ class Traffic:
                 one = sorted(gone, key=str)[int(random.integers(len(gone)))]
                 assert not client.get("live", [one]).found[0] or self._soon_gone(client, one)
 
+    def _snapshot(self, client):
+        """Each makes a checkpoint, behind which the log is trimmed."""
+        self.started.release()
+        while not self.over.is_set():
+            self.keep_log()
+            client.create_snapshot("live", f"s-{self.seed}-{self.snapshots}", timeout=LIMIT_S)
+            self.snapshots += 1
+            self.keep_log()
+            if self.snapshots > 1:
+                client.delete_snapshot(f"s-{self.seed}-{self.snapshots - 2}")
+
     def _soon_gone(self, client, number):
         client.delete("live", [number], wait="searchable", timeout=LIMIT_S)
         return not client.get("live", [number]).found[0]
@@ -213,6 +226,9 @@ def check_contents(client, contents, traffic, deleted):
     assert not client.get("live", list(deleted)).found.any() if deleted else True
     assert client.get_collection("live").points == len(contents.points)
     validate(client, "live")
+    for told in client.list_snapshots():
+        assert client.verify_snapshot(told.name) == told, "a snapshot is whole or not there"
+        client.delete_snapshot(told.name)
 
 
 def go_on(client, contents):
@@ -225,14 +241,14 @@ def go_on(client, contents):
 
 
 def data_of(directory):
-    return next(path for path in directory.iterdir() if path.is_dir())
+    return next(path for path in directory.iterdir() if len(path.name) == 32)
 
 
 def keep_log(directory, kept):
     """Another name for every file of the log: it stays when the server lets go of it, and is read
     as long as it grows."""
     for path in data_of(directory).glob("log-*.omen"):
-        if not (kept / path.name).exists():
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             os.link(path, kept / path.name)
 
 
@@ -268,7 +284,7 @@ class Rounds:
         self.kept.mkdir(parents=True)
         self.contents = Contents()
         self.deleted = set()
-        self.count = self.searches = 0
+        self.count = self.searches = self.snapshots = 0
         server = DyingServer(self.data)
         with Client(server.target) as client:
             client.create_collection("live", dim=DIM, metric="l2", epoch_points=64,
@@ -281,7 +297,8 @@ class Rounds:
         self.armed.unlink(missing_ok=True)
         server = DyingServer(self.data, f"{point}:{1 + self.random.integers(spread)}", self.armed)
         assert server.serving, "".join(server.lines)
-        traffic = Traffic(server.target, self.contents, self.seed * 1000 + self.count)
+        traffic = Traffic(server.target, self.contents, self.seed * 1000 + self.count,
+                          lambda: keep_log(self.data, self.kept))
         for _ in traffic.threads:
             assert traffic.started.acquire(timeout=LIMIT_S)
         self.armed.touch()
@@ -292,6 +309,7 @@ class Rounds:
         server.end(dead=True)
         traffic.end()
         self.searches += traffic.searches
+        self.snapshots += traffic.snapshots
         keep_log(self.data, self.kept)
         self._look(traffic)
         return died
@@ -320,7 +338,7 @@ class Rounds:
 def test_after_any_kill_the_graph_is_that_of_a_server_that_was_never_disturbed(tmp_path):
     names = points()
     died, survived = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
-    spread = dict.fromkeys(names, 150)
+    spread = dict.fromkeys(names, 150) | dict.fromkeys(RARE, 5)
     rounds = None
     for number in range(ROUNDS):
         if number % ROUNDS_EACH == 0:
@@ -333,8 +351,8 @@ def test_after_any_kill_the_graph_is_that_of_a_server_that_was_never_disturbed(t
             survived[point] += 1
             spread[point] = max(1, spread[point] // 2)
     print(f"\n{ROUNDS} rounds; in the last directory {rounds.contents.seq} chunks,"
-          f" {len(rounds.deleted)} deletes, {rounds.searches} searches; killed at {died}, not"
-          f" passed often enough: {survived}")
-    assert len(rounds.deleted) > 10 and rounds.searches > 10, "all three clients were at work"
+          f" {len(rounds.deleted)} deletes, {rounds.searches} searches, {rounds.snapshots}"
+          f" snapshots; killed at {died}, not passed often enough: {survived}")
+    assert min(len(rounds.deleted), rounds.searches, rounds.snapshots) > 5, "all were at work"
     never = [name for name in names if died[name] == 0]
     assert not never, f"no round was ended at {never}"

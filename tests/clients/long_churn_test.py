@@ -33,9 +33,7 @@ class Held:
 
 def held(server, directory):
     proc = pathlib.Path(f"/proc/{server.process.pid}")
-    # The log is left out as long as nothing trims it.
-    files = [path.stat() for path in (directory / "data").rglob("*")
-             if path.is_file() and not path.name.startswith("log-")]
+    files = [path.stat() for path in (directory / "data").rglob("*") if path.is_file()]
     return Held(server.resident_bytes(), sum(stat.st_blocks * 512 for stat in files),
                 len(list((proc / "fd").iterdir())), len(list((proc / "task").iterdir())))
 
