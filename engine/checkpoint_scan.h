@@ -13,7 +13,7 @@ struct omen_checkpoint_scanned {
     bool whole; /* the rest is valid only then */
     uint32_t slots;
     uint32_t dim;
-    bool half; /* originals are halves */
+    bool half;        /* originals are halves */
     uint64_t *hashes; /* of each slot's original (graph.h); of slots that do not live: of no use */
     bool *lives;      /* of each slot */
 };

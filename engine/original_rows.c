@@ -15,8 +15,10 @@ omen_code omen_original_rows_open(struct omen_original_rows *rows, struct omen_s
 {
     const size_t unit = half ? sizeof(uint16_t) : sizeof(float);
 
-    *rows = (struct omen_original_rows){.storage = storage, .name = omen_originals_name(half),
-                                        .dim = dim, .half = half,
+    *rows = (struct omen_original_rows){.storage = storage,
+                                        .name = omen_originals_name(half),
+                                        .dim = dim,
+                                        .half = half,
                                         .row_bytes = (dim * unit + 63) / 64 * 64};
     omen_kernels_pick(dim, omen_cpu_isas(), &rows->kernels);
     rows->file = storage->ops->open(storage, dir, rows->name, O_RDONLY);
@@ -52,8 +54,8 @@ static omen_code read_block(struct omen_original_rows *rows, uint32_t slot, omen
                                                      wanted - count, offset + count);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
-            return omen_fail(err, OMEN_UNAVAILABLE,
-                             "read %s at offset %" PRIu64 ": %m", rows->name, offset + count);
+            return omen_fail(err, OMEN_UNAVAILABLE, "read %s at offset %" PRIu64 ": %m", rows->name,
+                             offset + count);
         if (got == 0) break;
         count += (size_t)got;
     }

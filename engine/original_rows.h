@@ -18,7 +18,7 @@ struct omen_original_rows {
     size_t row_bytes; /* as the rows stand in the file */
     struct omen_kernels kernels;
     float *vector; /* a row of halves as floats, of which the hash is */
-    char *block;      /* some rows, read together */
+    char *block;   /* some rows, read together */
     uint64_t block_first, block_rows;
 };
 

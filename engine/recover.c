@@ -151,7 +151,8 @@ static omen_code check_originals(struct recovery *r, const struct omen_checkpoin
 {
     struct omen_original_rows rows;
     uint64_t bad = 0;
-    omen_code code = omen_original_rows_open(&rows, r->offline->storage, r->dir, found->dim, found->half, err);
+    omen_code code =
+        omen_original_rows_open(&rows, r->offline->storage, r->dir, found->dim, found->half, err);
 
     *good = false;
     for (uint32_t slot = 0; code == OMEN_OK && slot < found->slots; slot++) {
@@ -162,7 +163,9 @@ static omen_code check_originals(struct recovery *r, const struct omen_checkpoin
         bad += !fits;
         if (code == OMEN_OK && !fits && r->boundaries[1] <= found->position)
             omen_offline_damage(r->offline,
-                                "%s: %s at offset %" PRIu64 ": the vector in slot %" PRIu32 " has a wrong checksum", r->name, rows.name, omen_original_rows_offset(&rows, slot), slot);
+                                "%s: %s at offset %" PRIu64 ": the vector in slot %" PRIu32
+                                " has a wrong checksum",
+                                r->name, rows.name, omen_original_rows_offset(&rows, slot), slot);
     }
     omen_original_rows_close(&rows);
     if (code != OMEN_OK && code != OMEN_NOT_FOUND) return code;

@@ -88,7 +88,8 @@ static omen_code verify_originals(struct verifying *v, const struct omen_checkpo
 {
     struct omen_original_rows rows;
     uint64_t bad = 0;
-    omen_code code = omen_original_rows_open(&rows, v->offline->storage, v->dir, found->dim, found->half, err);
+    omen_code code =
+        omen_original_rows_open(&rows, v->offline->storage, v->dir, found->dim, found->half, err);
 
     if (code == OMEN_NOT_FOUND) {
         omen_offline_damage(v->offline, "%s: %s is missing", v->name, rows.name);
@@ -103,7 +104,9 @@ static omen_code verify_originals(struct verifying *v, const struct omen_checkpo
         bad++;
         if (v->boundaries < 2)
             omen_offline_damage(v->offline,
-                                "%s: %s at offset %" PRIu64 ": the vector in slot %" PRIu32 " has a wrong checksum", v->name, rows.name, omen_original_rows_offset(&rows, slot), slot);
+                                "%s: %s at offset %" PRIu64 ": the vector in slot %" PRIu32
+                                " has a wrong checksum",
+                                v->name, rows.name, omen_original_rows_offset(&rows, slot), slot);
     }
     if (code == OMEN_OK) v->offline->report->bytes += (uint64_t)rows.size;
     omen_original_rows_close(&rows);

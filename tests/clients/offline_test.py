@@ -372,8 +372,7 @@ def test_a_sound_directory_with_checkpoints_is_recovered_whole(stopped, tmp_path
 
 def test_a_damaged_log_before_a_whole_checkpoint_costs_nothing(stopped, tmp_path):
     path = log_file(stopped)
-    for offset, _ in chunks_of(path)[3:5]:
-        flip(path, offset + HEADER + 90)
+    flip(path, chunks_of(path)[3][0] + HEADER + 90)
     lines, found, _ = recovered(tmp_path, stopped)
     assert found == list(range(1, CHUNKS + 1)), lines
     assert len(damages(lines)) == 1
