@@ -168,8 +168,7 @@ static omen_code check_memory(omen_engine *engine, const struct omen_snapshot_in
                               omen_error *err)
 {
     const struct omen_memory_budget *budget = &engine->memory;
-    const uint64_t needed =
-        omen_estimate_memory(info->settings.dim, info->points, budget->captures);
+    const uint64_t needed = omen_estimate_memory(&info->settings, info->points, budget->captures);
     const uint64_t used = atomic_load_explicit(&budget->used, memory_order_relaxed);
 
     if (budget->limit == 0 || used + needed <= budget->limit) return OMEN_OK;

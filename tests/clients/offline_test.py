@@ -275,14 +275,15 @@ def test_recover_writes_into_no_directory_that_has_something_in_it(written, tmp_
 
 
 @pytest.fixture
-def stopped(tmp_path):
+def stopped(tmp_path, request):
     """The data directory of a server that was asked to stop twice: two checkpoints, the log behind
     them empty, and one snapshot."""
     for life in range(2):
         server = Server(tmp_path / "one")
         with Client(server.target) as client:
             if life == 0:
-                client.create_collection("words", dim=DIM, metric="l2")
+                client.create_collection("words", dim=DIM, metric="l2",
+                                         originals=getattr(request, "param", "f32"))
             with client.insert_stream("words", mode="upsert") as stream:
                 for seq in range(1 + life * CHUNKS // 2, 1 + (life + 1) * CHUNKS // 2):
                     stream.add(ids(seq), vectors(seq))
@@ -312,6 +313,14 @@ def recovered(tmp_path, data, damaged=True):
     finally:
         assert server.stop() == 0
     return lines, found, snapshots
+
+
+@pytest.mark.parametrize("stopped", ["f16"], indirect=True)
+def test_originals_in_f16_are_checked_too(stopped):
+    assert command("verify", "--data-dir", stopped)[0] == 0
+    flip(next(stopped.glob("*/originals.f16")), 6400)  # a row of 16 halves has 64 bytes
+    lines = command("verify", "--data-dir", stopped)[1]
+    assert len(damages(lines)) == 1 and "originals.f16 at offset 6400" in damages(lines)[0], lines
 
 
 def test_a_directory_with_checkpoints_and_snapshots_is_ok(stopped):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "clients/python/README.md"]
+DOCUMENTS = ["README.md", "clients/python/README.md", "docs/snapshots.md"]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 
 
