@@ -22,6 +22,16 @@ void omen_fault_point(const char *name)
         (void)raise(SIGKILL);
 }
 
+bool omen_fault_sync(void)
+{
+    const char *wanted = getenv("OMENDB_FAULT_SYNC_MS");
+
+    if (wanted == NULL) return true;
+    if (strcmp(wanted, "off") == 0) return false;
+    (void)usleep((useconds_t)strtoul(wanted, NULL, 10) * 1000);
+    return true;
+}
+
 #else
 typedef int omen_fault_point_is_not_built; /* a file must declare something */
 #endif

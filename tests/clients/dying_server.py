@@ -39,15 +39,16 @@ def binary():
 
 class DyingServer:
     """One life of the server; `fault` is "point:n" or None, `armed_by` a file without which no pass
-    counts. `serving` is False if it died while it replayed its log."""
+    counts, `sync_ms` how much longer a sync takes, or "off". `serving` is False if it died while it replayed its log."""
 
     alive: list["DyingServer"] = []
 
-    def __init__(self, directory, fault=None, armed_by=None, flags=FLAGS):
+    def __init__(self, directory, fault=None, armed_by=None, flags=FLAGS, sync_ms=None):
         kept = {key: value for key, value in os.environ.items() if not key.startswith("OMENDB_")}
         command = [binary(), "--data-dir", str(directory), "--grpc-port", "0", "--http-port", "off",
                    *flags]
         kept |= {"OMENDB_FAULT_KILL": fault} if fault else {}
+        kept |= {"OMENDB_FAULT_SYNC_MS": sync_ms} if sync_ms else {}
         kept |= {"OMENDB_FAULT_ARMED_BY": str(armed_by)} if armed_by else {}
         self.process = subprocess.Popen(command, env=kept, stderr=subprocess.PIPE, text=True)
         self.alive.append(self)
