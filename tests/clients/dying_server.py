@@ -39,7 +39,8 @@ def binary():
 
 class DyingServer:
     """One life of the server; `fault` is "point:n" or None, `armed_by` a file without which no pass
-    counts, `sync_ms` how much longer a sync takes, or "off". `serving` is False if it died while it replayed its log."""
+    counts, `sync_ms` how much longer a sync takes, or "off". `serving` is False if it died while it
+    replayed its log."""
 
     alive: list["DyingServer"] = []
 

@@ -1,5 +1,5 @@
-"""A disk that is slow to sync holds nobody up: while a group is synced, the next one gathers and the
-graph is built.
+"""A disk that is slow to sync holds nobody up: while a group is synced, the next one gathers and
+the graph is built.
 
 The servers are those with fault points, which make a sync longer, or leave it out. What is asserted
 is a ratio of rates of the same minute, and loosely: other work may run beside.

@@ -425,6 +425,40 @@ static void a_failed_collection_that_is_dropped_holds_no_writes_up(void **state)
     tear_down(&disk);
 }
 
+/* A checkpoint that found no room is tried again; the log is whole meanwhile. */
+static void a_checkpoint_without_room_is_not_begun(void **state)
+{
+    struct fixture_stream *s;
+    struct disk disk;
+    omen_error err = {0};
+    uint64_t seq = 0;
+
+    (void)state;
+    set_up(&disk, 5, 64 * KIB);
+    omen_collection *c = fixture_collection(&disk.f, "full", settings());
+    s = fixture_stream_open(c, NULL);
+    for (uint32_t i = 0; i + PIECE <= 100; i += PIECE) {
+        struct omen_stream_state now;
+
+        assert_int_equal(push(fixture_stream_get(s), ++seq, i, 0, &err), OMEN_OK);
+        fixture_wait(s, &now);
+    }
+    set_free(&disk, 100 * KIB); /* for writes, but a checkpoint has more than 140 KiB */
+    assert_int_equal(omen_collection_checkpoint(c, &err), OMEN_RESOURCE_EXHAUSTED);
+    assert_string_equal(err.reason, "DISK_FULL");
+    expect(c, 100, NULL);
+    set_free(&disk, 64 << 20);
+    assert_int_equal(omen_collection_checkpoint(c, &err), OMEN_OK);
+    fixture_stream_close(s);
+    omen_collection_release(c);
+    omen_engine_close(disk.f.engine);
+    start(&disk);
+    c = fixture_acquire(&disk.f, "full");
+    expect(c, 100, NULL);
+    omen_collection_release(c);
+    tear_down(&disk);
+}
+
 /* ---- the log alone, with files so small that many of them are begun -----------------------------
  */
 
@@ -506,6 +540,7 @@ int main(void)
         cmocka_unit_test(whatever_call_finds_no_room_nothing_is_lost_and_nothing_half_done),
         cmocka_unit_test(a_failed_sync_is_not_tried_again),
         cmocka_unit_test(a_failed_collection_that_is_dropped_holds_no_writes_up),
+        cmocka_unit_test(a_checkpoint_without_room_is_not_begun),
         cmocka_unit_test(a_log_without_room_goes_on_when_there_is_some),
     };
 
