@@ -6,7 +6,7 @@ import zlib
 import grpc
 import numpy as np
 import pytest
-from conftest import validate
+from conftest import REPOSITORY, validate
 from omendb_client import (
     AlreadyExists,
     Client,
@@ -15,6 +15,7 @@ from omendb_client import (
     InvalidArgument,
     NotFound,
     Unavailable,
+    Unimplemented,
 )
 from omendb_client._proto import snapshot_pb2 as messages
 from omendb_client.errors import from_rpc
@@ -534,3 +535,39 @@ def test_what_a_crash_left_unfinished_is_gone_after_the_next_start(server, tmp_p
         assert [entry.name for entry in (data / "snapshots").iterdir()] == ["kept.snapshot"]
         assert not list(data.glob("*.making"))
         assert client.verify_snapshot("kept").points == client.get_collection("words").points
+
+
+# ---- versions -----------------------------------------------------------------------------------
+
+GOLDEN = REPOSITORY / "tests" / "golden" / "snapshot-1" / "golden.snapshot"
+
+
+def test_the_stored_snapshot_of_format_1_gives_the_stored_graph_and_answers(client, restored):
+    """80 points of this seed under numbers, 10 under keys, ten of them deleted; M is 4."""
+    vectors = np.random.default_rng(71).standard_normal((90, 8), dtype=np.float32)
+    assert client.restore_snapshot(restored, path=GOLDEN).points == 80
+    assert client.get_collection(restored, with_graph_hash=True).graph_hash == "f231b3244e9d2d37"
+    got = client.get(restored, [*range(80), *(f"key-{i}" for i in range(10))])
+    there = np.ones(90, bool)
+    there[20:30] = False
+    assert (got.found == there).all() and (got.vectors[there] == vectors[there]).all()
+    validate(client, restored)
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def test_a_snapshot_of_a_newer_format_is_refused_with_a_sentence(client, restored, tmp_path):
+    data = bytearray(GOLDEN.read_bytes())
+    data[4:8] = (99).to_bytes(4, "little")  # the version of the first section, and its checksum
+    data[36:40] = crc32c(bytes(data[:36])).to_bytes(4, "little")
+    (tmp_path / "newer").write_bytes(data)
+    with pytest.raises(Unimplemented) as caught:
+        client.restore_snapshot(restored, path=tmp_path / "newer")
+    assert caught.value.reason == "NEWER_FORMAT" and "99" in caught.value.message
