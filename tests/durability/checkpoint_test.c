@@ -251,10 +251,47 @@ static void a_restart_from_a_checkpoint_gives_what_the_whole_log_gives(void **st
     assert_true(trims > HISTORIES / 2);
 }
 
+/* Writes until there is a checkpoint, or so many chunks are written. */
+static uint32_t chunks_until_checkpoint(uint32_t replay_ms_max, uint32_t chunks_max)
+{
+    const struct omen_collection_settings settings = {.dim = DIM, .metric = OMEN_METRIC_L2};
+    float *rows = fixture_mixture(8, 40 * 200, DIM, 20);
+    struct fixture_engine f;
+    struct omen_engine_options options = {
+        .ingest_threads = 1, .search_threads = 1, .replay_ms_max = replay_ms_max};
+    struct omen_collection_info info = {.points = 0};
+    uint32_t chunks = 0;
+    omen_error err;
+
+    fixture_open(&f, 1, 0);
+    omen_engine_close(f.engine);
+    options.data_dir = f.dir;
+    assert_int_equal(omen_engine_open(&options, &f.engine, &err), OMEN_OK);
+    omen_collection *c = fixture_collection(&f, "due", settings);
+    for (; chunks < chunks_max && info.checkpoint.position == 0; chunks++) {
+        fixture_insert(c, rows, chunks % 40 * 200, 200, 200); /* again: refused, but logged */
+        omen_collection_get_info(c, &info);
+    }
+    assert_int_equal(info.checkpoint.failures, 0);
+    omen_collection_release(c);
+    fixture_close(&f);
+    free(rows);
+    return chunks;
+}
+
+static void a_checkpoint_comes_when_the_tail_takes_too_long_to_replay(void **state)
+{
+    (void)state;
+    assert_true(chunks_until_checkpoint(1, 10000) < 10000);
+    assert_int_equal(chunks_until_checkpoint(1000000, 40), 40);
+    assert_int_equal(chunks_until_checkpoint(OMEN_REPLAY_MS_OFF, 40), 40);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_restart_from_a_checkpoint_gives_what_the_whole_log_gives),
+        cmocka_unit_test(a_checkpoint_comes_when_the_tail_takes_too_long_to_replay),
     };
 
     return cmocka_run_group_tests_name("checkpoints", tests, NULL, NULL);
