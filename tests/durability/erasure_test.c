@@ -244,12 +244,18 @@ static uint32_t count_files_after(const char *dir, uint64_t position)
 static void old_deletes_make_two_checkpoints_due(void **state)
 {
     const struct omen_collection_settings settings = {.dim = DIM, .metric = OMEN_METRIC_L2};
+    struct omen_engine_options options = {
+        .ingest_threads = 1, .search_threads = 1, .replay_ms_max = 3600000};
     struct fixture_engine f;
     uint64_t first;
     uint32_t rounds = 0;
+    omen_error err;
 
     (void)state;
     fixture_open(&f, 1, 0);
+    omen_engine_close(f.engine); /* the fixture's makes none by itself */
+    options.data_dir = f.dir;
+    assert_int_equal(omen_engine_open(&options, &f.engine, &err), OMEN_OK);
     omen_collection *other = fixture_collection(&f, "other", settings);
     omen_collection *c = make(&f, "secrets");
     checkpoint(other);

@@ -337,12 +337,15 @@ double fixture_recall(omen_collection *c, const float *queries, uint32_t count, 
     return (double)hits / ((double)count * k);
 }
 
+/* Without checkpoints of its own, which come by time: on a slow machine they would make restarts
+ * that shall replay a log read a checkpoint instead. */
 static void start(struct fixture_engine *f, uint32_t threads, uint32_t shards, const char *simd)
 {
     struct omen_engine_options options = {.data_dir = f->dir,
                                           .ingest_threads = threads,
                                           .shards = shards,
                                           .search_threads = 2,
+                                          .replay_ms_max = OMEN_REPLAY_MS_OFF,
                                           .simd = simd,
                                           .calibrate_seconds = fixture_calibrate_seconds,
                                           .calibrate_percent = 100};
