@@ -12,6 +12,16 @@
 #define OMEN_TRICK_PREFETCH 1
 #endif
 
+/* They are asked for into the second cache, which drops no request (graph.h). */
+#ifndef OMEN_TRICK_PREFETCH_L2
+#define OMEN_TRICK_PREFETCH_L2 1
+#endif
+
+/* A thread walks for several queries in turn. */
+#ifndef OMEN_TRICK_WALKS_IN_TURN
+#define OMEN_TRICK_WALKS_IN_TURN 1
+#endif
+
 /* Codes and rows lie on pages of 2 MiB. */
 #ifndef OMEN_TRICK_HUGE_PAGES
 #define OMEN_TRICK_HUGE_PAGES 1
@@ -32,7 +42,7 @@
 #define OMEN_TRICK_SELECT_TOGETHER 1
 #endif
 
-/* Points of one cell get their links one after the other. */
+/* Points that are near each other get their links one after the other. */
 #ifndef OMEN_TRICK_HOME_ORDER
 #define OMEN_TRICK_HOME_ORDER 1
 #endif

@@ -344,6 +344,7 @@ static omen_code end_epoch(omen_collection *c, struct omen_epoch_list *complete,
  * node needs a cell. */
 static void settle_slots(omen_collection *c, struct omen_epoch *epoch)
 {
+    uint32_t share = epoch->algorithm < 3 ? OMEN_CELL_SLOTS_2 : OMEN_CELL_SLOTS;
     struct omen_admit *admit = &c->admit;
     const struct omen_graph *graph = &c->graph;
     uint32_t kept = 0;
@@ -364,7 +365,7 @@ static void settle_slots(omen_collection *c, struct omen_epoch *epoch)
 
         if ((*flags & OMEN_SLOT_LINKED) == 0) continue;
         *flags |= OMEN_SLOT_IN_GRAPH;
-        if (admit->pivots > 0 && !omen_slot_hashes_to_pivot(slot)) continue;
+        if (admit->pivots > 0 && !omen_slot_hashes_to_pivot(slot, share)) continue;
         *flags |= OMEN_SLOT_PIVOT;
         admit->pivots++;
         admit->living_pivots++;

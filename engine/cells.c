@@ -6,9 +6,9 @@
 #include "engine/keys.h"
 #include "engine/memory.h"
 
-/* Address space only: pages are committed as pivots come. One slot in 128 is one; 64 is never hit.
+/* Address space only: pages are committed as pivots come. One slot in 64 is one; 32 is never hit.
  */
-#define PIVOTS_MAX (OMEN_SLOTS_MAX / 64)
+#define PIVOTS_MAX (OMEN_SLOTS_MAX / 32)
 
 static omen_code grow(struct omen_cells *cells, size_t stride, omen_error *err);
 static void free_cell(struct omen_cell *cell);

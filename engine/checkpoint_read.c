@@ -530,11 +530,16 @@ static omen_code finish(struct reading *r, omen_error *err)
     admit->epoch_number = s->epoch + 1;
     admit->position = s->position;
     omen_admit_begin_again(admit);
+    if (s->algorithm >= 3)
+        code = omen_regions_update(&c->regions, &c->cells, &c->graph, &c->kernels, s->phi_squared,
+                                   err);
+    if (code != OMEN_OK) return code;
     if (r->tuning.target != 0) omen_collection_tune(c, &r->tuning);
     atomic_store_explicit(&c->cells.published, c->cells.count, memory_order_release);
     fill_published(&c->published, s);
     atomic_store_explicit(&c->table_bytes,
                           omen_cells_bytes(&c->cells, c->graph.stride) +
+                              omen_regions_bytes(&c->regions, c->graph.stride) +
                               omen_graph_bytes(&c->graph, s->slots),
                           memory_order_relaxed);
     atomic_store_explicit(&c->hash_bytes,

@@ -301,6 +301,7 @@ omen_code omen_collection_begin(omen_collection *collection, const struct omen_s
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
+    if (code == OMEN_OK) code = omen_regions_init(&c->regions, err);
     if (code == OMEN_OK)
         code = omen_originals_open(
             &c->originals, c->engine->storage,
@@ -458,6 +459,7 @@ void omen_collection_empty(omen_collection *collection)
     memset(&c->admit, 0, sizeof c->admit);
     omen_originals_close(&c->originals);
     if (c->cells.pivots != NULL) omen_cells_deinit(&c->cells);
+    omen_regions_deinit(&c->regions);
     omen_graph_deinit(&c->graph);
     c->settings.dim = 0;
 }

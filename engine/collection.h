@@ -13,6 +13,7 @@
 
 #include "engine/admit.h"
 #include "engine/cells.h"
+#include "engine/regions.h"
 #include "engine/checkpointer.h"
 #include "engine/engine.h"
 #include "engine/grace.h"
@@ -89,6 +90,7 @@ struct omen_collection {
      * graph at rest (its hash) takes it. */
     pthread_mutex_t apply_mutex;
     struct omen_cells cells;
+    struct omen_regions regions;  /* from algorithm version 3 on */
     _Atomic uint64_t table_bytes; /* cells and graph; written by the applier, read by anyone */
 
     struct omen_published published;

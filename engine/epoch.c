@@ -29,7 +29,6 @@ static void worker_unfit(struct omen_worker *w);
 static void worker_deinit(struct omen_worker *w);
 static omen_code collect_points(struct omen_step *step, omen_error *err);
 static omen_code add_pivots(struct omen_step *step, omen_error *err);
-static omen_code plan_blocks(struct omen_step *step, omen_error *err);
 static void collect_everything(struct omen_step *step);
 static omen_code apply_round(struct omen_step *step, omen_error *err);
 static void join_chains(struct omen_step *step);
@@ -73,6 +72,9 @@ void omen_step_destroy(struct omen_step *step)
     omen_free(step->points);
     omen_free(step->routes);
     omen_free(step->route_counts);
+    omen_free(step->cuts);
+    omen_free(step->order);
+    omen_free(step->ranks);
     omen_free(step->everything);
     omen_free(step->takeover);
     omen_free(step->takeover_begin);
@@ -119,10 +121,11 @@ static omen_code apply_round(struct omen_step *step, omen_error *err)
 
     if (code != OMEN_OK || step->point_count == 0) return code;
     code = add_pivots(step, err);
+    if (code == OMEN_OK) code = omen_step_update_regions(step, err);
     if (code == OMEN_OK) code = omen_step_take_over(step, err);
     if (code == OMEN_OK) code = omen_step_route(step, err);
+    if (code == OMEN_OK) code = omen_step_order(step, err);
     collect_everything(step);
-    if (code == OMEN_OK) code = plan_blocks(step, err);
     if (code == OMEN_OK) code = omen_step_propose(step, err);
     if (code == OMEN_OK) code = omen_step_link(step, err);
     return code;
@@ -182,9 +185,11 @@ static omen_code worker_init(struct omen_worker *w, omen_error *err)
     w->dots = omen_alloc_aligned(OMEN_TILE_POINTS * members * sizeof *w->dots);
     w->distances = omen_alloc_aligned(members * sizeof *w->distances);
     w->nearest = omen_alloc(OMEN_BLOCK_POINTS * sizeof *w->nearest);
+    w->regions = omen_alloc(OMEN_BLOCK_POINTS * OMEN_ROUTE_REGIONS * sizeof *w->regions);
+    w->region_counts = omen_alloc(OMEN_BLOCK_POINTS * sizeof *w->region_counts);
     if (w->codes == NULL || w->point_codes == NULL || w->members == NULL || w->bias == NULL ||
         w->scales == NULL || w->norms == NULL || w->dots == NULL || w->distances == NULL ||
-        w->nearest == NULL)
+        w->nearest == NULL || w->regions == NULL || w->region_counts == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
     return OMEN_OK;
 }
@@ -197,6 +202,7 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
     size_t stride = c->graph.stride;
     uint32_t probes = c->settings.probes;
     uint32_t keys = 4 * c->settings.candidates;
+    uint32_t groups; /* cells, or regions, that a point looks into */
 
     if (keys < 2 * probes) keys = 2 * probes;
     if (keys < 2 * OMEN_TAKEOVER_CELLS) keys = 2 * OMEN_TAKEOVER_CELLS;
@@ -213,6 +219,7 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
     if (keys < step->fit_keys) keys = step->fit_keys;
     step->fit_stride = 0;     /* until all of them are there */
     step->point_capacity = 0; /* routes hang on the probes, too */
+    groups = probes > OMEN_ROUTE_REGIONS ? probes : OMEN_ROUTE_REGIONS;
     for (uint32_t i = 0; i < step->worker_count; i++) {
         struct omen_worker *w = &step->workers[i];
 
@@ -220,7 +227,7 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
         w->packed = omen_alloc_aligned(OMEN_CELL_SCAN_MAX * stride);
         w->probes = omen_alloc_aligned((OMEN_ROW_LINKS + 1) * stride);
         w->keys = omen_alloc((size_t)OMEN_BLOCK_POINTS * keys * sizeof *w->keys);
-        w->cell_points = omen_alloc((size_t)OMEN_BLOCK_POINTS * probes * sizeof *w->cell_points);
+        w->cell_points = omen_alloc((size_t)OMEN_BLOCK_POINTS * groups * sizeof *w->cell_points);
         if (w->packed == NULL || w->probes == NULL || w->keys == NULL || w->cell_points == NULL)
             return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
     }
@@ -253,6 +260,8 @@ static void worker_deinit(struct omen_worker *w)
     omen_free(w->dots);
     omen_free(w->distances);
     omen_free(w->nearest);
+    omen_free(w->regions);
+    omen_free(w->region_counts);
     omen_free(w->cell_keys);
     omen_free(w->cell_list);
     omen_free(w->cell_begin);
@@ -281,11 +290,16 @@ omen_code omen_step_fit_points(struct omen_step *step, uint32_t points, omen_err
     omen_free(step->points);
     omen_free(step->routes);
     omen_free(step->route_counts);
+    omen_free(step->cuts);
+    omen_free(step->order);
     step->point_capacity = 0;
     step->points = omen_alloc(points * sizeof *step->points);
     step->routes = omen_alloc((size_t)points * step->fit_probes * sizeof *step->routes);
     step->route_counts = omen_alloc(points * sizeof *step->route_counts);
-    if (step->points == NULL || step->routes == NULL || step->route_counts == NULL)
+    step->cuts = omen_alloc(points * sizeof *step->cuts);
+    step->order = omen_alloc(points * sizeof *step->order);
+    if (step->points == NULL || step->routes == NULL || step->route_counts == NULL ||
+        step->cuts == NULL || step->order == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an epoch of %u points", points);
     step->point_capacity = points;
     return OMEN_OK;
@@ -324,6 +338,15 @@ static omen_code add_pivots(struct omen_step *step, omen_error *err)
     return code;
 }
 
+omen_code omen_step_update_regions(struct omen_step *step, omen_error *err)
+{
+    omen_collection *c = step->collection;
+
+    if (step->epoch->algorithm < 3) return OMEN_OK;
+    return omen_regions_update(&c->regions, &c->cells, &c->graph, &c->kernels,
+                               step->epoch->phi_squared, err);
+}
+
 /* Up to OMEN_SMALL_COLLECTION points, all nodes are candidates of all; every one is in a cell. */
 static void collect_everything(struct omen_step *step)
 {
@@ -357,7 +380,7 @@ static void join_chains(struct omen_step *step)
 
 /* Two blocks for each thread, so that one that was held up leaves work to the others; the larger a
  * block, the more points share a packed cell. */
-static omen_code plan_blocks(struct omen_step *step, omen_error *err)
+omen_code omen_step_plan_blocks(struct omen_step *step, omen_error *err)
 {
     uint32_t parts = step->worker_count == 1 ? 1 : 2 * step->worker_count;
     uint32_t points = (step->point_count + parts - 1) / parts;
@@ -402,6 +425,7 @@ static void publish(struct omen_step *step)
     atomic_store_explicit(&p->position, step->epoch->position, memory_order_release);
     atomic_store_explicit(&c->table_bytes,
                           omen_cells_bytes(&c->cells, c->graph.stride) +
+                              omen_regions_bytes(&c->regions, c->graph.stride) +
                               omen_graph_bytes(&c->graph, step->epoch->slots_end),
                           memory_order_relaxed);
     if (step->epoch->boundary) omen_grace_turn(&c->grace);

@@ -50,6 +50,8 @@ struct omen_worker {
     int8_t *probes;               /* OMEN_ROW_LINKS + 1 prepared codes of stride bytes */
     omen_key *keys;               /* OMEN_BLOCK_POINTS buffers */
     struct omen_nearest *nearest; /* OMEN_BLOCK_POINTS */
+    uint32_t *regions;            /* OMEN_BLOCK_POINTS x OMEN_ROUTE_REGIONS */
+    uint32_t *region_counts;      /* OMEN_BLOCK_POINTS */
     omen_key *cell_keys;          /* of one cell, however large */
     uint32_t *cell_list;
     uint32_t cell_list_capacity; /* of both */
@@ -83,6 +85,10 @@ struct omen_step {
     uint32_t point_count, point_capacity;
     uint32_t *routes; /* point_count x probes: cells, nearest first */
     uint32_t *route_counts;
+    float *cuts;     /* candidates are no farther */
+    uint32_t *order; /* indices of points, near ones together: blocks of PROPOSE */
+    uint32_t *ranks; /* of cells in that order, and the counts of a sort */
+    uint32_t rank_capacity;
     bool small;           /* all linked slots are candidates, not those of cells */
     uint32_t *everything; /* when small: all of them; OMEN_SMALL_COLLECTION */
     uint32_t everything_count;
@@ -121,6 +127,28 @@ OMEN_CHECKED omen_code omen_step_take_over(struct omen_step *step, omen_error *e
 OMEN_CHECKED omen_code omen_step_route(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_propose(struct omen_step *step, omen_error *err);
 OMEN_CHECKED omen_code omen_step_link(struct omen_step *step, omen_error *err);
+
+/* Pivots get their regions, under the versions that have them. */
+OMEN_CHECKED omen_code omen_step_update_regions(struct omen_step *step, omen_error *err);
+/* Cuts the points into blocks. Fails: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_step_plan_blocks(struct omen_step *step, omen_error *err);
+/* order.c: fills step->order. Fails: OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_step_order(struct omen_step *step, omen_error *err);
+
+/* Which groups (cells, regions) each point of a block looks into: point p, or order[p] if there is
+ * an order, has counts[p] of them from groups[p * stride] on. */
+struct omen_groups {
+    const uint32_t *groups, *counts;
+    const uint32_t *order; /* or NULL */
+    uint32_t stride, points;
+};
+/* Counting sort by group: afterwards the points of group i, by p, are
+ * worker->cell_points[cell_begin[i] .. cell_begin[i + 1]), ascending. worker->cell_begin has room
+ * for group_count + 2. */
+void omen_group_points(struct omen_worker *worker, const struct omen_groups *groups,
+                       uint32_t group_count);
+/* Makes worker->cell_begin large enough; false: no memory, noted in the worker. */
+bool omen_worker_fit_groups(struct omen_worker *worker, uint32_t group_count);
 
 /* mend.c: gives a living node's row others in the place of its links to dead ones; one
  * without such links stays as it is. The row's writer in this step. */

@@ -14,13 +14,17 @@
 #define OMEN_LINKS_MIN          4u
 #define OMEN_LINKS_MAX          16u /* a row holds 47 links: target 32 and slack */
 #define OMEN_ROW_LINKS          47u /* + its count = 192 bytes = 3 cache lines */
-#define OMEN_CANDIDATES_DEFAULT 64u /* C: nearest points; links come of them */
+#define OMEN_CANDIDATES_DEFAULT 48u /* C: nearest points; links come of them */
 #define OMEN_CANDIDATES_MIN     16u
 #define OMEN_CANDIDATES_MAX     256u
-#define OMEN_PROBES_DEFAULT     32u /* P: cells that a new point looks into */
+#define OMEN_PROBES_DEFAULT     40u /* P: cells that a new point looks into */
 #define OMEN_PROBES_MIN         1u
 #define OMEN_PROBES_MAX         64u
-#define OMEN_CELL_SLOTS         128u  /* one slot in so many becomes a pivot */
+#define OMEN_CELL_SLOTS         64u   /* one slot in so many becomes a pivot */
+#define OMEN_CELL_SLOTS_2       128u  /* the same under algorithm version 2 and before */
+#define OMEN_REGION_PIVOTS      32u   /* one pivot in so many is a top */
+#define OMEN_ROUTE_REGIONS      24u   /* whose pivots a new point is compared with */
+#define OMEN_ROUTE_CUT          4u    /* candidates are no farther than this nearest pivot */
 #define OMEN_CELL_SCAN_MAX      256u  /* members of a cell that are scanned */
 #define OMEN_TAKEOVER_CELLS     16u   /* cells from which a new pivot takes members */
 #define OMEN_SMALL_COLLECTION   1024u /* slots up to which everything is compared with everything */

@@ -34,7 +34,13 @@ static void link_shards(void *context, uint32_t worker)
          shard = omen_step_next(step)) {
         OMEN_FAULT_POINT("link");
         for (uint32_t b = 0; b < step->block_count; b++) {
+#ifdef OMEN_PLANT_TIE_BUG
+            /* For the test of the determinism test: links in an order that depends on the thread.
+             */
+            const struct omen_block *block = &step->blocks[(b + worker) % step->block_count];
+#else
             const struct omen_block *block = &step->blocks[b];
+#endif
             uint32_t end = block->shard_begin[shard + 1];
 
             for (uint32_t i = block->shard_begin[shard]; i < end; i++) {

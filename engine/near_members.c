@@ -54,8 +54,10 @@ void omen_near_members(struct omen_step *step, struct omen_worker *worker,
             worker->point_codes[i] = omen_graph_code(&c->graph, points[i]);
         c->kernels.dot_i8_block(worker->point_codes, count, members->packed, members->bias, filled,
                                 stride, worker->dots);
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++) {
+            if (i + 2 < count) __builtin_prefetch(nearest[i + 2]->keys + nearest[i + 2]->count, 1);
             offer(step, worker, members, worker->dots + (size_t)i * filled, points[i], nearest[i]);
+        }
         return;
     }
     for (uint32_t i = 0; i < count; i++) {

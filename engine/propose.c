@@ -19,25 +19,28 @@
 #include "engine/memory.h"
 
 static void propose_blocks(void *context, uint32_t worker);
-static bool grow_for_block(struct omen_step *step, struct omen_worker *w);
-static void group_by_cell(struct omen_step *step, struct omen_worker *w, uint32_t first,
-                          uint32_t count);
-static void order_by_home(struct omen_step *step, struct omen_worker *w, uint32_t first,
+static void propose_block(struct omen_step *step, struct omen_worker *w, uint32_t first,
                           uint32_t count);
 static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t first);
+static void fetch_next_cell(const struct omen_step *step, struct omen_worker *w, uint32_t cell);
 static void scan_everything(struct omen_step *step, struct omen_worker *w, uint32_t first,
                             uint32_t count);
+static void ready_candidates(struct omen_step *step, struct omen_nearest *nearest);
 static void write_row(struct omen_step *step, struct omen_worker *w, uint32_t slot,
                       struct omen_nearest *nearest);
+static void collect_blocks(void *context, uint32_t worker);
 static bool collect_backlinks(struct omen_step *step, struct omen_block *block, uint32_t first,
                               uint32_t count);
 
 omen_code omen_step_propose(struct omen_step *step, omen_error *err)
 {
-    return omen_step_run(step, propose_blocks, err);
+    omen_code code = omen_step_run(step, propose_blocks, err);
+
+    if (code == OMEN_OK) code = omen_step_run(step, collect_blocks, err);
+    return code;
 }
 
-/* Work number i is the i-th block of points. */
+/* Work number i is the i-th block of points, by step->order. */
 static void propose_blocks(void *context, uint32_t worker)
 {
     struct omen_step *step = context;
@@ -46,96 +49,77 @@ static void propose_blocks(void *context, uint32_t worker)
     for (uint32_t b = omen_step_next(step); b < step->block_count; b = omen_step_next(step)) {
         uint32_t first = b * step->block_points;
         uint32_t left = step->point_count - first;
-        uint32_t count = left < step->block_points ? left : step->block_points;
 
-        if (!grow_for_block(step, w)) return;
-        for (uint32_t p = 0; p < count; p++)
-            w->nearest[p] = (struct omen_nearest){.keys = w->keys + (size_t)p * step->key_buffer,
-                                                  .keep = step->collection->settings.candidates,
-                                                  .capacity = step->key_buffer,
-                                                  .threshold = INFINITY};
-        if (step->small) {
-            scan_everything(step, w, first, count);
-        } else {
-            group_by_cell(step, w, first, count);
-            scan_cells(step, w, first);
-        }
-        order_by_home(step, w, first, count);
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t p = w->cell_points[i];
-
-            write_row(step, w, step->points[first + p], &w->nearest[p]);
-        }
-        OMEN_FAULT_POINT("propose");
-        if (!collect_backlinks(step, &step->blocks[b], first, count)) {
-            w->code =
-                omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "the links of %u points", count);
+        if (!omen_worker_fit_cells(step, w) ||
+            !omen_worker_fit_groups(w, step->collection->cells.count))
             return;
-        }
+        propose_block(step, w, first, left < step->block_points ? left : step->block_points);
+        OMEN_FAULT_POINT("propose");
     }
 }
 
-static bool grow_for_block(struct omen_step *step, struct omen_worker *w)
+static void propose_block(struct omen_step *step, struct omen_worker *w, uint32_t first,
+                          uint32_t count)
 {
-    uint32_t pivots = step->collection->cells.count;
+    const uint32_t *order = step->order + first;
 
-    if (!omen_worker_fit_cells(step, w)) return false;
-    if (w->cell_capacity >= pivots + 2) return true;
+    for (uint32_t p = 0; p < count; p++) {
+        w->nearest[p] = (struct omen_nearest){.keys = w->keys + (size_t)p * step->key_buffer,
+                                              .keep = step->collection->settings.candidates,
+                                              .capacity = step->key_buffer,
+                                              .threshold = INFINITY};
+        if (!step->small) w->nearest[p].threshold = step->cuts[order[p]];
+    }
+    if (step->small) {
+        scan_everything(step, w, first, count);
+    } else {
+        omen_group_points(
+            w, &(struct omen_groups){step->routes, step->route_counts, order, step->probes, count},
+            step->collection->cells.count);
+        scan_cells(step, w, first);
+    }
+    /* A point's candidates are fetched while the one before it chooses among its own. */
+    for (uint32_t p = 0; p <= count; p++) {
+        if (p < count) ready_candidates(step, &w->nearest[p]);
+        if (p > 0) write_row(step, w, step->points[order[p - 1]], &w->nearest[p - 1]);
+    }
+}
+
+void omen_group_points(struct omen_worker *w, const struct omen_groups *g, uint32_t group_count)
+{
+    uint32_t *begin = w->cell_begin;
+
+    memset(begin, 0, (group_count + 2) * sizeof *begin);
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        for (uint32_t p = 0; p < g->points; p++) {
+            size_t at = g->order == NULL ? p : g->order[p];
+            const uint32_t *groups = g->groups + at * g->stride;
+
+            for (uint32_t j = 0; j < g->counts[at]; j++) {
+                if (pass == 0)
+                    begin[groups[j] + 2]++;
+                else
+                    w->cell_points[begin[groups[j] + 1]++] = p;
+            }
+        }
+        for (uint32_t i = 2; pass == 0 && i < group_count + 2; i++)
+            begin[i] += begin[i - 1];
+    }
+}
+
+bool omen_worker_fit_groups(struct omen_worker *w, uint32_t group_count)
+{
+    if (w->cell_capacity >= group_count + 2) return true;
     omen_free(w->cell_begin);
     w->cell_capacity = 0;
-    w->cell_begin = omen_alloc((pivots + 2) * 2 * sizeof *w->cell_begin);
+    w->cell_begin = omen_alloc((group_count + 2) * 2 * sizeof *w->cell_begin);
     if (w->cell_begin == NULL) {
-        w->code = omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "scratch for %u cells", pivots);
+        w->code =
+            omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "scratch for %u cells", group_count);
         return false;
     }
-    w->cell_capacity = (pivots + 2) * 2;
+    w->cell_capacity = (group_count + 2) * 2;
     return true;
-}
-
-/* Counting sort: afterwards the points that look into cell i are
- * cell_points[cell_begin[i] .. cell_begin[i + 1]), numbers within the block, ascending. */
-static void group_by_cell(struct omen_step *step, struct omen_worker *w, uint32_t first,
-                          uint32_t count)
-{
-    uint32_t *begin = w->cell_begin;
-    uint32_t pivots = step->collection->cells.count;
-
-    memset(begin, 0, (pivots + 2) * sizeof *begin);
-    for (uint32_t p = 0; p < count; p++) {
-        const uint32_t *route = step->routes + (size_t)(first + p) * step->probes;
-
-        for (uint32_t j = 0; j < step->route_counts[first + p]; j++)
-            begin[route[j] + 2]++;
-    }
-    for (uint32_t i = 2; i < pivots + 2; i++)
-        begin[i] += begin[i - 1];
-    for (uint32_t p = 0; p < count; p++) {
-        const uint32_t *route = step->routes + (size_t)(first + p) * step->probes;
-
-        for (uint32_t j = 0; j < step->route_counts[first + p]; j++)
-            w->cell_points[begin[route[j] + 1]++] = p;
-    }
-}
-
-/* Points of one cell have most of their candidates in common: selected for one after the other,
- * they find the codes in the cache. Fills cell_points[0..count). */
-static void order_by_home(struct omen_step *step, struct omen_worker *w, uint32_t first,
-                          uint32_t count)
-{
-    const struct omen_graph *graph = &step->collection->graph;
-    uint32_t *begin = w->cell_begin;
-    uint32_t pivots = step->collection->cells.count;
-
-    for (uint32_t p = 0; p < count; p++)
-        w->cell_points[p] = p;
-    if (!OMEN_TRICK_HOME_ORDER) return;
-    memset(begin, 0, (pivots + 2) * sizeof *begin);
-    for (uint32_t p = 0; p < count; p++)
-        begin[*omen_graph_home(graph, step->points[first + p]) + 1]++;
-    for (uint32_t i = 1; i < pivots + 1; i++)
-        begin[i] += begin[i - 1];
-    for (uint32_t p = 0; p < count; p++)
-        w->cell_points[begin[*omen_graph_home(graph, step->points[first + p])]++] = p;
 }
 
 static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t first)
@@ -153,6 +137,7 @@ static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t f
                                     w->cell_list);
         if (count == 0) continue;
         memcpy(w->members, w->cell_list, count * sizeof *w->members);
+        fetch_next_cell(step, w, i);
         omen_gather_members(step, w, count, end - begin >= OMEN_PACK_POINTS_MIN, &members);
         for (uint32_t from = begin; from < end; from += OMEN_TILE_POINTS) {
             uint32_t n = end - from < OMEN_TILE_POINTS ? end - from : OMEN_TILE_POINTS;
@@ -160,11 +145,28 @@ static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t f
             struct omen_nearest *nearest[OMEN_TILE_POINTS];
 
             for (uint32_t p = 0; p < n; p++) {
-                points[p] = step->points[first + w->cell_points[from + p]];
+                points[p] = step->points[step->order[first + w->cell_points[from + p]]];
                 nearest[p] = &w->nearest[w->cell_points[from + p]];
             }
             omen_near_members(step, w, &members, points, nearest, n);
         }
+    }
+}
+
+/* The codes of the next cell that is looked into come while this one is multiplied. */
+static void fetch_next_cell(const struct omen_step *step, struct omen_worker *w, uint32_t cell)
+{
+    const omen_collection *c = step->collection;
+    uint32_t next = cell + 1;
+    uint32_t count;
+
+    while (next < c->cells.count && w->cell_begin[next] == w->cell_begin[next + 1])
+        next++;
+    if (next >= c->cells.count) return;
+    count = omen_cell_read(omen_cells_cell(&c->cells, next), w->cell_list, OMEN_CELL_SCAN_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        omen_graph_prefetch_code(&c->graph, w->cell_list[i]);
+        __builtin_prefetch(omen_graph_meta(&c->graph, w->cell_list[i]), 0, OMEN_PREFETCH_TO);
     }
 }
 
@@ -182,12 +184,25 @@ static void scan_everything(struct omen_step *step, struct omen_worker *w, uint3
         for (uint32_t from = 0; from < count; from += OMEN_TILE_POINTS) {
             uint32_t tile = count - from < OMEN_TILE_POINTS ? count - from : OMEN_TILE_POINTS;
             struct omen_nearest *nearest[OMEN_TILE_POINTS];
+            uint32_t points[OMEN_TILE_POINTS];
 
-            for (uint32_t p = 0; p < tile; p++)
+            for (uint32_t p = 0; p < tile; p++) {
+                points[p] = step->points[step->order[first + from + p]];
                 nearest[p] = &w->nearest[from + p];
-            omen_near_members(step, w, &members, step->points + first + from, nearest, tile);
+            }
+            omen_near_members(step, w, &members, points, nearest, tile);
         }
     }
+}
+
+/* Cuts and sorts a point's candidates, and fetches their codes. */
+static void ready_candidates(struct omen_step *step, struct omen_nearest *nearest)
+{
+    const struct omen_graph *graph = &step->collection->graph;
+    uint32_t count = omen_nearest_finish(nearest);
+
+    for (uint32_t i = 0; i < count; i++)
+        omen_graph_prefetch_code(graph, omen_key_slot(nearest->keys[i]));
 }
 
 static void write_row(struct omen_step *step, struct omen_worker *w, uint32_t slot,
@@ -196,15 +211,33 @@ static void write_row(struct omen_step *step, struct omen_worker *w, uint32_t sl
     const omen_collection *c = step->collection;
     struct omen_row *row = omen_graph_row(&c->graph, slot);
     struct omen_row_distances *distances = omen_graph_distances(&c->graph, slot);
-    uint32_t count = omen_nearest_finish(nearest);
+    uint32_t count = nearest->count;
+    /* Full rows give a point or more of recall for 2 % more distances. */
+    uint32_t fill = step->epoch->algorithm < 3 ? c->settings.links / 2 : c->settings.links;
 
-    count = omen_select_diverse(step, w, nearest->keys, count, c->settings.links,
-                                c->settings.links / 2);
+    count = omen_select_diverse(step, w, nearest->keys, count, c->settings.links, fill);
     for (uint32_t i = 0; i < count; i++) {
         omen_row_store(row, i, omen_key_slot(nearest->keys[i]));
         distances->of[i] = omen_key_distance(nearest->keys[i]);
     }
     omen_row_set_count(row, count);
+}
+
+/* Work number i is the i-th block of points, by slot. */
+static void collect_blocks(void *context, uint32_t worker)
+{
+    struct omen_step *step = context;
+    struct omen_worker *w = &step->workers[worker];
+
+    for (uint32_t b = omen_step_next(step); b < step->block_count; b = omen_step_next(step)) {
+        uint32_t first = b * step->block_points;
+        uint32_t left = step->point_count - first;
+        uint32_t count = left < step->block_points ? left : step->block_points;
+
+        if (collect_backlinks(step, &step->blocks[b], first, count)) continue;
+        w->code = omen_fail(&w->error, OMEN_RESOURCE_EXHAUSTED, "the links of %u points", count);
+        return;
+    }
 }
 
 /* Points in slot order, so that within a shard the sources ascend. */

@@ -5,16 +5,18 @@
 #define RERANK_BATCH OMEN_SCAN_ROWS
 
 static bool add_slot(struct omen_searcher *s, uint32_t slot);
-static omen_code collect(struct omen_searcher *s, uint32_t best, omen_error *err);
+static omen_code collect(struct omen_searcher *s, const struct omen_walk *walk, uint32_t best,
+                         omen_error *err);
 
-omen_code omen_search_rerank(struct omen_searcher *s, struct omen_query *query, uint32_t best,
+omen_code omen_search_rerank(struct omen_searcher *s, const struct omen_walk *walk, uint32_t best,
                              omen_error *err)
 {
     const omen_collection *c = s->collection;
+    const struct omen_query *query = walk->query;
     omen_metric metric = c->settings.metric;
     omen_f32_many_fn *many =
         metric == OMEN_METRIC_L2 ? c->kernels.l2sq_f32_many : c->kernels.dot_f32_many;
-    omen_code code = collect(s, best, err);
+    omen_code code = collect(s, walk, best, err);
 
     if (code != OMEN_OK) return code;
     for (uint32_t from = 0; from < s->head_count; from += RERANK_BATCH) {
@@ -40,17 +42,17 @@ omen_code omen_search_rerank(struct omen_searcher *s, struct omen_query *query, 
 
 /* The visible slots among the pool's best and in their chains. A chain is read with acquire: a
  * duplicate's data was written before it was chained. */
-static omen_code collect(struct omen_searcher *s, uint32_t best, omen_error *err)
+static omen_code collect(struct omen_searcher *s, const struct omen_walk *walk, uint32_t best,
+                         omen_error *err)
 {
     const omen_collection *c = s->collection;
-
     uint32_t nodes = 0;
 
     s->head_count = 0;
-    for (uint32_t i = 0; i < s->pool_count && nodes < best; i++) {
+    for (uint32_t i = 0; i < walk->pool_count && nodes < best; i++) {
         uint32_t before = s->head_count;
 
-        for (uint32_t slot = omen_key_slot(s->pool[i]); slot != OMEN_SLOT_NONE;
+        for (uint32_t slot = omen_key_slot(walk->pool[i]); slot != OMEN_SLOT_NONE;
              slot = atomic_load_explicit(omen_graph_chain(&c->graph, slot), memory_order_acquire)) {
             if (!omen_graph_visible(&c->graph, slot, s->snapshot->epoch)) continue;
             if (!add_slot(s, slot))

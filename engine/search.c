@@ -33,8 +33,10 @@ static void encode(struct omen_searcher *s, const struct omen_search_private *p,
                    uint32_t count);
 static omen_code walk_run(struct omen_searcher *s, struct omen_search_private *p, uint32_t first,
                           uint32_t count, omen_error *err);
-static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p,
-                          struct omen_query *query, omen_error *err);
+static omen_code begin_walk(struct omen_searcher *s, struct omen_search_private *p,
+                            struct omen_walk *walk, struct omen_query *query, omen_error *err);
+static omen_code end_walk(struct omen_searcher *s, struct omen_search_private *p,
+                          struct omen_walk *walk, bool *done, omen_error *err);
 
 static uint64_t now_ns(void)
 {
@@ -315,48 +317,75 @@ static void encode(struct omen_searcher *s, const struct omen_search_private *p,
     }
 }
 
+/* Several walks in turn: while one waits for memory, the others go on. */
 static omen_code walk_run(struct omen_searcher *s, struct omen_search_private *p, uint32_t first,
                           uint32_t count, omen_error *err)
 {
     omen_code code = OMEN_OK;
+    uint32_t next = 0;
+    uint32_t active = 0;
 
     encode(s, p, first, count);
     omen_search_route(s, count);
-    for (uint32_t i = 0; i < count && code == OMEN_OK; i++) {
-        code = omen_search_check_stop(p->search, err);
-        if (code == OMEN_OK) code = walk_one(s, p, &s->queries[i], err);
+    for (; active < OMEN_SEARCH_WALKS && next < count && code == OMEN_OK; active++, next++)
+        code = begin_walk(s, p, &s->walks[active], &s->queries[next], err);
+    while (active > 0 && code == OMEN_OK) {
+        for (uint32_t i = 0; i < OMEN_SEARCH_WALKS && code == OMEN_OK; i++) {
+            struct omen_walk *walk = &s->walks[i];
+            bool done = false;
+
+            if (walk->query == NULL) continue;
+            if (walk->step != OMEN_WALK_ENDED) {
+                omen_search_walk_step(s, walk);
+                continue;
+            }
+            code = end_walk(s, p, walk, &done, err);
+            if (code != OMEN_OK || !done) continue;
+            walk->query = NULL;
+            active--;
+            if (next == count) continue;
+            code = omen_search_check_stop(p->search, err);
+            if (code == OMEN_OK) code = begin_walk(s, p, walk, &s->queries[next++], err);
+            active += code == OMEN_OK;
+        }
     }
+    if (code != OMEN_OK) omen_search_walks_abandon(s);
     return code;
 }
 
-static omen_code walk_one(struct omen_searcher *s, struct omen_search_private *p,
-                          struct omen_query *query, omen_error *err)
+static omen_code begin_walk(struct omen_searcher *s, struct omen_search_private *p,
+                            struct omen_walk *walk, struct omen_query *query, omen_error *err)
 {
-    const struct omen_query_plan *plan = &p->plans[query->number];
-    struct omen_query_result *result = &p->results[query->number];
+    return omen_search_walk_begin(s, walk, query, p->plans[query->number].ef, err);
+}
+
+/* Re-ranks what a walk found. Not done: it found too few, and begins again with twice the ef. */
+static omen_code end_walk(struct omen_searcher *s, struct omen_search_private *p,
+                          struct omen_walk *walk, bool *done, omen_error *err)
+{
+    const struct omen_query_plan *plan = &p->plans[walk->query->number];
+    struct omen_query_result *result = &p->results[walk->query->number];
     uint64_t wanted = plan->k < p->snapshot.points ? plan->k : p->snapshot.points;
     struct omen_top *top = &s->top;
-    uint32_t ef = plan->ef;
+    uint32_t best = walk->ef / 2 > 2 * plan->k ? walk->ef / 2 : 2 * plan->k;
     omen_code code = omen_searcher_fit_hits(s, 2 * (size_t)plan->k + 64, err);
 
-    for (; code == OMEN_OK; ef *= 2) {
-        uint32_t best = ef / 2 > 2 * plan->k ? ef / 2 : 2 * plan->k;
-
-        if (best < RERANK_MIN) best = RERANK_MIN;
-        if (plan->rerank != 0 && ef == plan->ef) best = plan->rerank;
-        if (!OMEN_TRICK_RERANK) best = plan->k;
-        *top = (struct omen_top){
-            .hits = s->hits, .keep = plan->k, .capacity = 2 * plan->k + 64, .worst = INFINITY};
-        code = omen_search_walk(s, query, ef, err);
-        if (code == OMEN_OK) code = omen_search_rerank(s, query, best, err);
-        if (code != OMEN_OK || omen_top_finish(top) >= wanted || ef * 2 > OMEN_EF_MAX) break;
-    }
     if (code != OMEN_OK) return code;
-    omen_search_answer(p, query->number, top);
-    result->visited = query->visited;
-    result->ef = ef;
+    if (best < RERANK_MIN) best = RERANK_MIN;
+    if (plan->rerank != 0 && walk->ef == plan->ef) best = plan->rerank;
+    if (!OMEN_TRICK_RERANK) best = plan->k;
+    *top = (struct omen_top){
+        .hits = s->hits, .keep = plan->k, .capacity = 2 * plan->k + 64, .worst = INFINITY};
+    code = omen_search_rerank(s, walk, best, err);
+    if (code != OMEN_OK) return code;
+    if (omen_top_finish(top) < wanted && walk->ef * 2 <= OMEN_EF_MAX)
+        return omen_search_walk_begin(s, walk, walk->query, walk->ef * 2, err);
+    omen_search_answer(p, walk->query->number, top);
+    result->visited = walk->query->visited;
+    result->ef = walk->ef;
     if (top->count < plan->k)
         result->shortfall = top->count < wanted ? OMEN_SHORTFALL_EF : OMEN_SHORTFALL_COLLECTION;
+    *done = true;
     return OMEN_OK;
 }
 

@@ -16,7 +16,10 @@
 #include "engine/keys.h"
 #include "engine/top.h"
 
-#define OMEN_SEARCH_BLOCK    32u   /* queries that one thread takes at once */
+#define OMEN_SEARCH_BLOCK 32u /* queries that one thread takes at once */
+/* Of them, those that one thread walks for in turn. */
+#define OMEN_SEARCH_WALKS    (OMEN_TRICK_WALKS_IN_TURN ? 4u : 1u)
+#define OMEN_SEARCH_REGIONS  8u    /* whose pivots a query is compared with */
 #define OMEN_SEARCH_ENTRIES  8u    /* pivots from which a walk starts */
 #define OMEN_SEARCH_CELLS    2u    /* of them, those whose cells' members are entries, too */
 #define OMEN_SEARCH_CELL_MAX 1024u /* members of such a cell that are looked at */
@@ -79,6 +82,35 @@ struct omen_query {
     omen_key entry_keys[4 * OMEN_SEARCH_ENTRIES];
 };
 
+/* What a walk does next: each step ends when what the next one needs has been prefetched. */
+enum omen_walk_step {
+    OMEN_WALK_LOOK,    /* find slots to look at: of an entry cell, of a row */
+    OMEN_WALK_MEASURE, /* compute their distances */
+    OMEN_WALK_ENDED    /* the pool holds up to ef keys, ascending */
+};
+
+/* A walk for one query; see walk.c. Its buffers only grow. */
+struct omen_walk {
+    struct omen_query *query; /* NULL: none */
+    uint32_t ef;
+    uint32_t limit; /* the snapshot's slots: those from here on are of later epochs */
+    enum omen_walk_step step;
+    omen_key *pool;
+    uint32_t pool_count, pool_capacity;
+    uint32_t at; /* all before this one in the pool are expanded */
+
+    uint32_t slots[OMEN_ROW_LINKS + 1]; /* of this hop; and one that visit() may refuse */
+    uint32_t slot_count;
+    uint32_t entries[OMEN_SEARCH_CELL_MAX]; /* members of an entry cell */
+    uint32_t entry_count, entry_at;
+    uint32_t cell; /* of the query's entries, the next to be read */
+
+    uint64_t *visited; /* a bit for each slot; all zero between two walks */
+    uint32_t visited_slots;
+    uint32_t *touched; /* what to clear, unless it is too much */
+    uint32_t touched_count;
+};
+
 /* One search thread's buffers. */
 struct omen_searcher {
     /* Of the block in work. */
@@ -99,13 +131,8 @@ struct omen_searcher {
     float *wide; /* OMEN_SCAN_ROWS rows of originals that are halves; NULL before there were any */
     size_t wide_floats; /* of a row */
 
-    uint64_t *visited; /* a bit for each slot; all zero between two walks */
-    uint32_t visited_slots;
-    uint32_t *touched;      /* what to clear */
-    uint32_t touched_count; /* room for visited_slots */
-    omen_key *pool;
-    uint32_t pool_count, pool_capacity;
-    uint32_t *heads; /* slots to re-rank, duplicates among them */
+    struct omen_walk *walks; /* OMEN_SEARCH_WALKS */
+    uint32_t *heads;         /* slots to re-rank, duplicates among them */
     uint32_t head_count, head_capacity;
     struct omen_hit *hits; /* OMEN_SEARCH_BLOCK tops, or one */
     size_t hit_capacity;
@@ -140,15 +167,24 @@ OMEN_CHECKED omen_code omen_search_scan(struct omen_searcher *searcher,
 OMEN_CHECKED omen_code omen_search_check_stop(const struct omen_search *search, omen_error *err);
 /* The answer of a query: the top's hits, in order. */
 void omen_search_answer(struct omen_search_private *private_, uint32_t query, struct omen_top *top);
-/* walk.c: routes a block of encoded queries: fills entries of searcher->queries[0..count). */
+/* search_route.c: routes a block of encoded queries: fills the entries of
+ * searcher->queries[0..count). */
 void omen_search_route(struct omen_searcher *searcher, uint32_t count);
-/* walk.c: walks the graph from the query's entries; the pool then holds up to `ef` keys, ascending.
- */
-OMEN_CHECKED omen_code omen_search_walk(struct omen_searcher *searcher, struct omen_query *query,
-                                        uint32_t ef, omen_error *err);
+/* walk.c: codes, scales and norms of `count` slots, up to OMEN_CELL_SCAN_MAX, into the searcher's
+ * arrays. Under inner product every augmented norm is Phi^2. */
+void omen_search_gather(struct omen_searcher *searcher, const uint32_t *slots, uint32_t count);
+/* walk.c: begins a walk from the query's entries. Then step by step until it has ended. Fails:
+ * OMEN_RESOURCE_EXHAUSTED. */
+OMEN_CHECKED omen_code omen_search_walk_begin(struct omen_searcher *searcher,
+                                              struct omen_walk *walk, struct omen_query *query,
+                                              uint32_t ef, omen_error *err);
+void omen_search_walk_step(struct omen_searcher *searcher, struct omen_walk *walk);
+/* walk.c: readies all walks for another search, whatever they were doing. */
+void omen_search_walks_abandon(struct omen_searcher *searcher);
 /* rerank.c: exact distances of the pool's best, their duplicates included, into searcher->top. */
-OMEN_CHECKED omen_code omen_search_rerank(struct omen_searcher *searcher, struct omen_query *query,
-                                          uint32_t best, omen_error *err);
+OMEN_CHECKED omen_code omen_search_rerank(struct omen_searcher *searcher,
+                                          const struct omen_walk *walk, uint32_t best,
+                                          omen_error *err);
 
 /* What an answer says for a kernel's value: squared L2, 1 - cosine, -(inner product). */
 static inline float omen_answer_distance(omen_metric metric, float value, float inverse_query,

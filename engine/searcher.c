@@ -13,6 +13,7 @@ omen_code omen_searcher_create(struct omen_searcher **out, omen_error *err)
     *out = NULL;
     if (s == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a search thread's buffers");
     s->queries = omen_alloc_zeroed(OMEN_SEARCH_BLOCK * sizeof *s->queries);
+    s->walks = omen_alloc_zeroed(OMEN_SEARCH_WALKS * sizeof *s->walks);
     s->codes = omen_alloc(OMEN_CELL_SCAN_MAX * sizeof *s->codes);
     s->bias = omen_alloc_aligned(OMEN_CELL_SCAN_MAX * sizeof *s->bias);
     s->scales = omen_alloc_aligned(OMEN_CELL_SCAN_MAX * sizeof *s->scales);
@@ -20,8 +21,9 @@ omen_code omen_searcher_create(struct omen_searcher **out, omen_error *err)
     s->distances = omen_alloc_aligned(OMEN_CELL_SCAN_MAX * sizeof *s->distances);
     s->dots = omen_alloc_aligned(OMEN_SEARCH_BLOCK * OMEN_CELL_SCAN_MAX * sizeof *s->dots);
     s->tile = omen_alloc_aligned(OMEN_SEARCH_BLOCK * OMEN_SCAN_ROWS * sizeof *s->tile);
-    if (s->queries == NULL || s->codes == NULL || s->bias == NULL || s->scales == NULL ||
-        s->norms == NULL || s->distances == NULL || s->dots == NULL || s->tile == NULL) {
+    if (s->queries == NULL || s->walks == NULL || s->codes == NULL || s->bias == NULL ||
+        s->scales == NULL || s->norms == NULL || s->distances == NULL || s->dots == NULL ||
+        s->tile == NULL) {
         omen_searcher_destroy(s);
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a search thread's buffers");
     }
@@ -42,9 +44,12 @@ void omen_searcher_destroy(struct omen_searcher *s)
     omen_free(s->dots);
     omen_free(s->tile);
     omen_free(s->wide);
-    omen_free(s->visited);
-    omen_free(s->touched);
-    omen_free(s->pool);
+    for (uint32_t i = 0; s->walks != NULL && i < OMEN_SEARCH_WALKS; i++) {
+        omen_free(s->walks[i].visited);
+        omen_free(s->walks[i].touched);
+        omen_free(s->walks[i].pool);
+    }
+    omen_free(s->walks);
     omen_free(s->heads);
     omen_free(s->hits);
     omen_free(s);

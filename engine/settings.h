@@ -21,8 +21,10 @@
  *   1  points only come
  *   2  points go, too: updates, deletes, expiry, repair, sweeps, slots that are used again; item
  *      errors and checkpoints in the log
+ *   3  twice as many pivots, found by way of regions (regions.h); candidates no farther than the
+ *      fourth nearest pivot; rows of a new point are filled up to M links, not to M/2
  */
-#define OMEN_ALGORITHM_VERSION     2u
+#define OMEN_ALGORITHM_VERSION     3u
 #define OMEN_ALGORITHM_VERSION_MIN 1u
 
 #define OMEN_SETTINGS_BYTES_MAX (52u + OMEN_NAME_BYTES_MAX + 16u)

@@ -26,6 +26,7 @@ omen_code omen_step_sweep(struct omen_step *step, omen_error *err)
     omen_code code = OMEN_OK;
 
     omen_cells_recycle(&step->collection->cells);
+    omen_regions_recycle(&step->collection->regions);
     if (swept->count == 0) return OMEN_OK;
     code = sweep_pivots(step, err);
     step->point_count = step->epoch->slots_end; /* how much work there is */
@@ -77,6 +78,9 @@ static omen_code sweep_pivots(struct omen_step *step, omen_error *err)
     code = collect_displaced(step, gone, &lowest, err);
     if (code != OMEN_OK) return code;
     omen_cells_repack(&c->cells, &c->graph, &c->kernels, lowest);
+    omen_regions_forget(&c->regions);
+    code = omen_step_update_regions(step, err);
+    if (code != OMEN_OK) return code;
     displaced = (struct omen_slots){.slots = step->points, .count = step->point_count};
     omen_slots_sort(&displaced);
     return step->point_count == 0 ? OMEN_OK : omen_step_route(step, err);

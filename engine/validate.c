@@ -44,6 +44,7 @@ static omen_code check_row(struct check *k, uint32_t slot, struct omen_validatio
 static omen_code check_chain(struct check *k, uint32_t head);
 static omen_code check_tables(struct check *k, uint32_t slot);
 static omen_code check_cells(struct check *k);
+static omen_code check_regions(struct check *k);
 static omen_code check_places(struct check *k);
 static omen_code check_counts(struct check *k, const struct omen_validation *out);
 static void count_reached(struct check *k, struct omen_validation *out);
@@ -101,6 +102,7 @@ static omen_code check_all(struct check *k, struct omen_validation *out)
     if (code == OMEN_OK) code = check_lives(k);
     if (code == OMEN_OK) code = check_expiry(k);
     if (code == OMEN_OK) code = check_cells(k);
+    if (code == OMEN_OK) code = check_regions(k);
     for (uint32_t slot = 0; slot < k->slots && code == OMEN_OK; slot++)
         code = check_slot(k, slot, out);
     for (uint32_t slot = 0; slot < k->slots && code == OMEN_OK; slot++)
@@ -383,6 +385,16 @@ static omen_code check_cells(struct check *k)
         code = BROKEN(k, "%u pivots, %u of them living; ADMIT counts %u and %u", cells->count,
                       living, k->c->admit.pivots, k->c->admit.living_pivots);
     return code;
+}
+
+static omen_code check_regions(struct check *k)
+{
+    const omen_collection *c = k->c;
+    omen_error why = {0};
+    omen_code code = omen_regions_check(&c->regions, &c->cells, &c->graph, &c->kernels, &why);
+
+    if (code == OMEN_INTERNAL) return BROKEN(k, "%s", why.message);
+    return code == OMEN_OK ? code : omen_fail(k->err, code, "%s", why.message);
 }
 
 /* Every node is in one cell, every other living point in one chain. */

@@ -1,9 +1,14 @@
-/* walk.c - the approximate way: route by matrix, walk the graph on int8 codes.
+/* walk.c - the approximate way: walk the graph on int8 codes.
  *
  * The walk is HNSW's search of the ground layer (Malkov & Yashunin, Algorithm 2) from several entry
  * points: the pool is one sorted array of at most ef keys that serves as candidates and as results.
- * A hop copies the row, drops what was visited, prefetches all codes, computes all distances with
- * one gathered call, and inserts the survivors.
+ * A hop copies the row, drops what was visited, prefetches, computes all distances with one
+ * gathered call, and inserts those that are near enough. The members of the cells that the walk
+ * enters by are looked at in the same way, as many at a time as a row has.
+ *
+ * A walk waits for memory, not for arithmetic. So it goes by steps, each of which ends when
+ * something has been prefetched, and a thread takes the next step of another walk meanwhile
+ * (search.c).
  *
  * Searches take no lock. Slots at or beyond the snapshot's count belong to a later epoch and are
  * skipped, so that an ingest in progress costs neither pool room nor correctness.
@@ -13,114 +18,88 @@
 #include "engine/memory.h"
 #include "engine/search.h"
 
-/* Fewer do not pay for packing the pivots. */
-#define PACK_QUERIES_MIN (OMEN_TRICK_PACKED_PIVOTS ? 4u : UINT32_MAX)
-#define MARK_WORDS       (OMEN_CELL_SCAN_MAX / 64)
+#define MARK_WORDS   (OMEN_CELL_SCAN_MAX / 64)
+#define TOUCHED_KEPT 16384u /* slots noted one by one; a walk that saw more clears all its bits */
 
 /* A pool entry is distance << 32 | slot << 1 | expanded: slots have 28 bits, and the flag does not
  * change the order, since no slot is in the pool twice. */
 #define EXPANDED ((omen_key)1)
 
-static void gather(struct omen_searcher *s, const uint32_t *slots, uint32_t count);
-static void offer_pivots(struct omen_searcher *s, struct omen_query *query, const int32_t *dots,
-                         uint32_t first, uint32_t count);
-static void enter(struct omen_searcher *s, struct omen_query *query, uint32_t ef);
-static void enter_cell(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
-                       uint32_t cell);
-static uint32_t offer_slots(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
-                            const uint32_t *slots, uint32_t count);
-static omen_code fit_walk(struct omen_searcher *s, uint32_t slots, uint32_t ef, omen_error *err);
-static uint32_t insert(struct omen_searcher *s, uint32_t ef, float distance, uint32_t slot);
-static uint32_t expand(struct omen_searcher *s, struct omen_query *query, uint32_t ef, uint32_t at);
+static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t ef, omen_error *err);
+static void enter_pivots(struct omen_searcher *s, struct omen_walk *walk);
+static bool look(struct omen_searcher *s, struct omen_walk *walk);
+static void look_at_entries(struct omen_searcher *s, struct omen_walk *walk);
+static void look_at_row(struct omen_searcher *s, struct omen_walk *walk);
+static void take(struct omen_searcher *s, struct omen_walk *walk, const uint32_t *slots,
+                 uint32_t count);
+static void measure(struct omen_searcher *s, struct omen_walk *walk);
+static void insert(struct omen_walk *walk, float distance, uint32_t slot);
+static void end(struct omen_walk *walk);
+static void clear_visited(struct omen_walk *walk);
 
-static inline omen_key entry_make(float distance, uint32_t slot)
+/* Notes a slot as visited; returns 1 if it was not before, and is one of the snapshot's.
+ * Without a branch: whether a neighbour was visited is a coin toss. The bit at `limit`
+ * stands for all slots of later epochs. */
+static inline uint32_t visit(struct omen_walk *walk, uint32_t slot)
 {
-    return omen_key_make(distance, slot << 1);
+    uint32_t limit = walk->limit;
+    uint32_t at = slot < limit ? slot : limit;
+    uint64_t *word = &walk->visited[at / 64];
+    uint32_t fresh = (uint32_t)(~*word >> at % 64 & 1) & (uint32_t)(slot < limit);
+
+    *word |= (uint64_t)1 << at % 64;
+    walk->touched[walk->touched_count] = at;
+    walk->touched_count += fresh & (uint32_t)(walk->touched_count < TOUCHED_KEPT);
+    return fresh;
 }
 
-static inline bool visit(struct omen_searcher *s, uint32_t slot)
+static inline bool is_full(const struct omen_walk *walk)
 {
-    uint64_t bit = (uint64_t)1 << slot % 64;
-
-    if ((s->visited[slot / 64] & bit) != 0) return false;
-    s->visited[slot / 64] |= bit;
-    s->touched[s->touched_count++] = slot;
-    return true;
+    return walk->pool_count == walk->ef;
 }
 
-void omen_search_route(struct omen_searcher *s, uint32_t count)
+/* Nothing farther than this gets into the pool. */
+static inline float threshold_of(const struct omen_walk *walk)
 {
-    const omen_collection *c = s->collection;
-    const struct omen_snapshot *snapshot = s->snapshot;
-    const uint8_t *query_codes[OMEN_SEARCH_BLOCK];
-    size_t stride = c->graph.stride;
-
-    for (uint32_t i = 0; i < count; i++) {
-        struct omen_query *q = &s->queries[i];
-
-        query_codes[i] = s->query_codes + i * stride;
-        q->entries = (struct omen_nearest){.keys = q->entry_keys,
-                                           .keep = OMEN_SEARCH_ENTRIES,
-                                           .capacity = 4 * OMEN_SEARCH_ENTRIES,
-                                           .threshold = INFINITY};
-        q->visited += snapshot->pivots;
-    }
-    for (uint32_t from = 0; from < snapshot->pivots; from += OMEN_CELL_SCAN_MAX) {
-        uint32_t n = snapshot->pivots - from;
-        uint32_t slots[OMEN_CELL_SCAN_MAX];
-
-        if (n > OMEN_CELL_SCAN_MAX) n = OMEN_CELL_SCAN_MAX;
-        for (uint32_t i = 0; i < n; i++)
-            slots[i] = omen_cells_pivot(&c->cells, from + i);
-        gather(s, slots, n);
-        if (count >= PACK_QUERIES_MIN) {
-            uint32_t filled = (n + OMEN_PACK_GROUP - 1) / OMEN_PACK_GROUP * OMEN_PACK_GROUP;
-
-            c->kernels.pack_i8(s->codes, n, stride, s->packed, s->bias);
-            c->kernels.dot_i8_block(query_codes, count, s->packed, s->bias, filled, stride,
-                                    s->dots);
-            for (uint32_t i = 0; i < count; i++)
-                offer_pivots(s, &s->queries[i], s->dots + (size_t)i * filled, from, n);
-            continue;
-        }
-        for (uint32_t i = 0; i < count; i++) {
-            struct omen_probe probe = omen_prepared_probe(&s->queries[i].prepared);
-
-            c->kernels.dot_i8_many(s->codes, n, &probe, stride, s->dots);
-            offer_pivots(s, &s->queries[i], s->dots, from, n);
-        }
-    }
-    for (uint32_t i = 0; i < count; i++)
-        (void)omen_nearest_finish(&s->queries[i].entries);
+    return is_full(walk) ? omen_key_distance(walk->pool[walk->ef - 1]) : INFINITY;
 }
 
-omen_code omen_search_walk(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
-                           omen_error *err)
+omen_code omen_search_walk_begin(struct omen_searcher *s, struct omen_walk *walk,
+                                 struct omen_query *query, uint32_t ef, omen_error *err)
 {
-    omen_code code = fit_walk(s, s->snapshot->slots, ef, err);
-    uint32_t at = 0;
+    omen_code code = fit(walk, s->snapshot->slots, ef, err);
 
     if (code != OMEN_OK) return code;
-    s->pool_count = 0;
-    enter(s, query, ef);
-    while (at < s->pool_count) {
-        if ((s->pool[at] & EXPANDED) != 0) {
-            at++;
-            continue;
-        }
-        at = expand(s, query, ef, at);
-    }
-    for (uint32_t i = 0; i < s->touched_count; i++)
-        s->visited[s->touched[i] / 64] = 0;
-    query->visited += s->touched_count;
-    s->touched_count = 0;
-    for (uint32_t i = 0; i < s->pool_count; i++)
-        s->pool[i] = omen_key_make(omen_key_distance(s->pool[i]), omen_key_slot(s->pool[i]) >> 1);
+    walk->query = query;
+    walk->limit = s->snapshot->slots;
+    walk->ef = ef;
+    walk->step = OMEN_WALK_LOOK;
+    walk->pool_count = walk->at = 0;
+    walk->slot_count = 0;
+    walk->entry_count = walk->entry_at = walk->cell = 0;
+    enter_pivots(s, walk);
     return OMEN_OK;
 }
 
-/* Codes, scales and norms of some slots. Under inner product every augmented norm is Phi^2. */
-static void gather(struct omen_searcher *s, const uint32_t *slots, uint32_t count)
+void omen_search_walk_step(struct omen_searcher *s, struct omen_walk *walk)
+{
+    switch (walk->step) {
+    case OMEN_WALK_LOOK:
+        if (!look(s, walk))
+            end(walk);
+        else
+            walk->step = OMEN_WALK_MEASURE;
+        break;
+    case OMEN_WALK_MEASURE:
+        measure(s, walk);
+        walk->step = OMEN_WALK_LOOK;
+        break;
+    case OMEN_WALK_ENDED:
+        break;
+    }
+}
+
+void omen_search_gather(struct omen_searcher *s, const uint32_t *slots, uint32_t count)
 {
     const omen_collection *c = s->collection;
     const struct omen_snapshot *snapshot = s->snapshot;
@@ -137,154 +116,177 @@ static void gather(struct omen_searcher *s, const uint32_t *slots, uint32_t coun
         s->scales[i] = s->norms[i] = 0.0f;
 }
 
-static void offer_pivots(struct omen_searcher *s, struct omen_query *query, const int32_t *dots,
-                         uint32_t first, uint32_t count)
+static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t ef, omen_error *err)
 {
-    uint64_t marks[MARK_WORDS];
-    const omen_collection *c = s->collection;
-
-    c->kernels.near(query->prepared.meta, dots, s->scales, s->norms, count,
-                    query->entries.threshold, s->distances, marks);
-    for (uint32_t word = 0; word * 64 < count; word++) {
-        for (uint64_t left = marks[word]; left != 0; left &= left - 1) {
-            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(left);
-
-            omen_nearest_add(&query->entries, omen_key_make(s->distances[i], first + i));
-        }
-    }
-}
-
-/* The walk starts from the nearest pivots, and from all members of the nearest cells. */
-static void enter(struct omen_searcher *s, struct omen_query *query, uint32_t ef)
-{
-    const omen_collection *c = s->collection;
-    const struct omen_snapshot *snapshot = s->snapshot;
-    for (uint32_t i = 0; i < query->entries.count; i++) {
-        omen_key key = query->entries.keys[i];
-        uint32_t slot = omen_cells_pivot(&c->cells, omen_key_slot(key));
-
-        if (slot < snapshot->slots && visit(s, slot))
-            (void)insert(s, ef, omen_key_distance(key), slot);
-    }
-    if (!OMEN_TRICK_CELL_ENTRIES) return;
-    for (uint32_t i = 0; i < query->entries.count && i < OMEN_SEARCH_CELLS; i++)
-        enter_cell(s, query, ef, omen_key_slot(query->entries.keys[i]));
-}
-
-/* A cell is read up to a limit: large ones are rare, and well linked inside but for single points.
- */
-static void enter_cell(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
-                       uint32_t cell)
-{
-    const omen_collection *c = s->collection;
-    const struct omen_snapshot *snapshot = s->snapshot;
-    uint32_t members[OMEN_SEARCH_CELL_MAX];
-    uint32_t read = omen_cell_read(omen_cells_cell(&c->cells, cell), members, OMEN_SEARCH_CELL_MAX);
-    uint32_t count = 0;
-
-    for (uint32_t i = 0; i < read; i++) {
-        if (members[i] < snapshot->slots && visit(s, members[i])) members[count++] = members[i];
-    }
-    for (uint32_t from = 0; from < count; from += OMEN_CELL_SCAN_MAX) {
-        uint32_t left = count - from;
-
-        (void)offer_slots(s, query, ef, members + from,
-                          left < OMEN_CELL_SCAN_MAX ? left : OMEN_CELL_SCAN_MAX);
-    }
-}
-
-/* Distances of up to OMEN_CELL_SCAN_MAX slots, and the near ones into the pool; returns the first
- * place where one went, or ef. */
-static uint32_t offer_slots(struct omen_searcher *s, struct omen_query *query, uint32_t ef,
-                            const uint32_t *slots, uint32_t count)
-{
-    const omen_collection *c = s->collection;
-    struct omen_probe probe = omen_prepared_probe(&query->prepared);
-    uint64_t marks[MARK_WORDS];
-    uint32_t first = ef;
-
-    gather(s, slots, count);
-    c->kernels.dot_i8_many(s->codes, count, &probe, c->graph.stride, s->dots);
-    c->kernels.near(query->prepared.meta, s->dots, s->scales, s->norms, count,
-                    s->pool_count < ef ? INFINITY : omen_key_distance(s->pool[ef - 1]),
-                    s->distances, marks);
-    for (uint32_t word = 0; word * 64 < count; word++) {
-        for (uint64_t left = marks[word]; left != 0; left &= left - 1) {
-            uint32_t i = word * 64 + (uint32_t)__builtin_ctzll(left);
-            uint32_t place = insert(s, ef, s->distances[i], slots[i]);
-
-            if (place < first) first = place;
-        }
-    }
-    return first;
-}
-
-static omen_code fit_walk(struct omen_searcher *s, uint32_t slots, uint32_t ef, omen_error *err)
-{
-    if (s->visited_slots < slots) {
+    if (walk->touched == NULL)
+        walk->touched = omen_alloc((TOUCHED_KEPT + 1) * sizeof *walk->touched);
+    if (walk->visited_slots < slots + 1) {
         uint32_t room = slots + slots / 2 + 64;
-        uint64_t *visited = omen_alloc_zeroed((size_t)(room / 64 + 1) * sizeof *visited);
-        uint32_t *touched = omen_alloc((size_t)room * sizeof *touched);
 
-        omen_free(s->visited);
-        omen_free(s->touched);
-        s->visited = visited;
-        s->touched = touched;
-        s->visited_slots = visited != NULL && touched != NULL ? room : 0;
+        omen_free(walk->visited);
+        walk->visited = omen_alloc_zeroed((size_t)(room / 64 + 1) * sizeof *walk->visited);
+        walk->visited_slots = walk->visited != NULL ? room : 0;
     }
-    if (s->pool_capacity < ef + 1) {
-        omen_free(s->pool);
-        s->pool = omen_alloc((ef + 1) * sizeof *s->pool);
-        s->pool_capacity = s->pool != NULL ? ef + 1 : 0;
+    if (walk->pool_capacity < ef + 1) {
+        omen_free(walk->pool);
+        walk->pool = omen_alloc((ef + 1) * sizeof *walk->pool);
+        walk->pool_capacity = walk->pool != NULL ? ef + 1 : 0;
     }
-    if (s->visited_slots >= slots && s->pool_capacity > ef) return OMEN_OK;
+    if (walk->touched != NULL && walk->visited_slots > slots && walk->pool_capacity > ef)
+        return OMEN_OK;
     return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a walk over %u slots", slots);
 }
 
-/* Puts a slot into the sorted pool, if it is near enough; returns its place, or ef. */
-static uint32_t insert(struct omen_searcher *s, uint32_t ef, float distance, uint32_t slot)
+/* The walk starts from the nearest pivots, and then from all members of the nearest cells. */
+static void enter_pivots(struct omen_searcher *s, struct omen_walk *walk)
 {
-    omen_key key = entry_make(distance, slot);
-    uint32_t low = 0;
-    uint32_t high = s->pool_count;
+    const omen_collection *c = s->collection;
+    const struct omen_nearest *entries = &walk->query->entries;
 
-    if (s->pool_count == ef && key >= s->pool[ef - 1]) return ef;
-    while (low < high) {
-        uint32_t middle = (low + high) / 2;
+    for (uint32_t i = 0; i < entries->count; i++) {
+        uint32_t slot = omen_cells_pivot(&c->cells, omen_key_slot(entries->keys[i]));
 
-        if (s->pool[middle] < key)
-            low = middle + 1;
-        else
-            high = middle;
+        if (visit(walk, slot) != 0) insert(walk, omen_key_distance(entries->keys[i]), slot);
     }
-    if (s->pool_count < ef) s->pool_count++;
-    memmove(s->pool + low + 1, s->pool + low, (s->pool_count - 1 - low) * sizeof *s->pool);
-    s->pool[low] = key;
-    return low;
 }
 
-/* One hop from pool entry `at`; returns where the next unexpanded entry may be. */
-static uint32_t expand(struct omen_searcher *s, struct omen_query *query, uint32_t ef, uint32_t at)
+/* Finds the next slots to look at, and fetches what the next step needs of them. False: there are
+ * none left. */
+static bool look(struct omen_searcher *s, struct omen_walk *walk)
 {
-    const struct omen_snapshot *snapshot = s->snapshot;
+    const omen_collection *c = s->collection;
+    const struct omen_nearest *entries = &walk->query->entries;
+
+    walk->slot_count = 0;
+    while (walk->slot_count == 0) {
+        if (walk->entry_at < walk->entry_count) {
+            look_at_entries(s, walk);
+        } else if (OMEN_TRICK_CELL_ENTRIES && walk->cell < entries->count &&
+                   walk->cell < OMEN_SEARCH_CELLS) {
+            uint32_t cell = omen_key_slot(entries->keys[walk->cell++]);
+
+            walk->entry_at = 0;
+            walk->entry_count = omen_cell_read(omen_cells_cell(&c->cells, cell), walk->entries,
+                                               OMEN_SEARCH_CELL_MAX);
+        } else {
+            while (walk->at < walk->pool_count && (walk->pool[walk->at] & EXPANDED) != 0)
+                walk->at++;
+            if (walk->at == walk->pool_count) return false;
+            look_at_row(s, walk);
+        }
+    }
+    return true;
+}
+
+static void look_at_entries(struct omen_searcher *s, struct omen_walk *walk)
+{
+    uint32_t left = walk->entry_count - walk->entry_at;
+    uint32_t count = left < OMEN_ROW_LINKS ? left : OMEN_ROW_LINKS;
+
+    take(s, walk, walk->entries + walk->entry_at, count);
+    walk->entry_at += count;
+}
+
+static void look_at_row(struct omen_searcher *s, struct omen_walk *walk)
+{
     const struct omen_graph *graph = &s->collection->graph;
     uint32_t links[OMEN_ROW_LINKS];
-    uint32_t fresh[OMEN_ROW_LINKS];
-    uint32_t count = 0;
-    uint32_t next = at + 1;
-    uint32_t degree = omen_row_read(omen_graph_row(graph, omen_key_slot(s->pool[at]) >> 1), links);
+    uint32_t degree =
+        omen_row_read(omen_graph_row(graph, omen_key_slot(walk->pool[walk->at]) >> 1), links);
 
-    s->pool[at] |= EXPANDED;
-    for (uint32_t i = 0; i < degree; i++) {
-        if (links[i] >= snapshot->slots || !visit(s, links[i])) continue;
-        omen_graph_prefetch_code(graph, links[i]);
-        fresh[count++] = links[i];
-    }
-    if (next < s->pool_count) omen_graph_prefetch_row(graph, omen_key_slot(s->pool[next]) >> 1);
-    if (count > 0) {
-        uint32_t place = offer_slots(s, query, ef, fresh, count);
+    walk->pool[walk->at++] |= EXPANDED;
+    take(s, walk, links, degree);
+    if (walk->at < walk->pool_count)
+        omen_graph_prefetch_row(graph, omen_key_slot(walk->pool[walk->at]) >> 1);
+}
 
-        if (place < next) next = place;
+/* Those that were not visited are the slots of this hop. */
+static void take(struct omen_searcher *s, struct omen_walk *walk, const uint32_t *slots,
+                 uint32_t count)
+{
+    const struct omen_graph *graph = &s->collection->graph;
+    uint32_t taken = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        walk->slots[taken] = slots[i];
+        taken += visit(walk, slots[i]);
     }
-    return next;
+    for (uint32_t i = 0; i < taken; i++) {
+        omen_graph_prefetch_code(graph, walk->slots[i]);
+        __builtin_prefetch(omen_graph_meta(graph, walk->slots[i]), 0, OMEN_PREFETCH_TO);
+    }
+    walk->slot_count = taken;
+    walk->query->visited += taken;
+}
+
+/* Puts the slots into the pool that are near enough, and fetches the row of the next hop. */
+static void measure(struct omen_searcher *s, struct omen_walk *walk)
+{
+    const omen_collection *c = s->collection;
+    struct omen_probe probe = omen_prepared_probe(&walk->query->prepared);
+    uint64_t marks[MARK_WORDS];
+
+    omen_search_gather(s, walk->slots, walk->slot_count);
+    c->kernels.dot_i8_many(s->codes, walk->slot_count, &probe, c->graph.stride, s->dots);
+    c->kernels.near(walk->query->prepared.meta, s->dots, s->scales, s->norms, walk->slot_count,
+                    threshold_of(walk), s->distances, marks);
+    for (uint64_t left = marks[0]; left != 0; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(left);
+
+        insert(walk, s->distances[i], walk->slots[i]);
+    }
+    while (walk->at < walk->pool_count && (walk->pool[walk->at] & EXPANDED) != 0)
+        walk->at++;
+    if (walk->at < walk->pool_count)
+        omen_graph_prefetch_row(&c->graph, omen_key_slot(walk->pool[walk->at]) >> 1);
+}
+
+/* Puts a slot into the sorted pool, if it is near enough. */
+static void insert(struct omen_walk *walk, float distance, uint32_t slot)
+{
+    omen_key key = omen_key_make(distance, slot << 1);
+    uint32_t low = 0;
+
+    if (is_full(walk) && key >= walk->pool[walk->ef - 1]) return;
+    /* By halves, without a branch: each comparison is a coin toss. */
+    for (uint32_t left = walk->pool_count; left > 0;) {
+        uint32_t half = (left + 1) / 2;
+
+        low += half & (0u - (uint32_t)(walk->pool[low + half - 1] < key));
+        left -= half;
+    }
+    if (!is_full(walk)) walk->pool_count++;
+    memmove(walk->pool + low + 1, walk->pool + low,
+            (walk->pool_count - 1 - low) * sizeof *walk->pool);
+    walk->pool[low] = key;
+    if (low < walk->at) walk->at = low;
+}
+
+void omen_search_walks_abandon(struct omen_searcher *s)
+{
+    for (uint32_t i = 0; i < OMEN_SEARCH_WALKS; i++) {
+        if (s->walks[i].query != NULL) clear_visited(&s->walks[i]);
+        s->walks[i].query = NULL;
+    }
+}
+
+static void clear_visited(struct omen_walk *walk)
+{
+    if (walk->touched_count == TOUCHED_KEPT) {
+        memset(walk->visited, 0, (walk->visited_slots / 64 + 1) * sizeof *walk->visited);
+    } else {
+        for (uint32_t i = 0; i < walk->touched_count; i++)
+            walk->visited[walk->touched[i] / 64] = 0;
+    }
+    walk->visited[walk->limit / 64] = 0;
+    walk->touched_count = 0;
+}
+
+static void end(struct omen_walk *walk)
+{
+    clear_visited(walk);
+    for (uint32_t i = 0; i < walk->pool_count; i++)
+        walk->pool[i] =
+            omen_key_make(omen_key_distance(walk->pool[i]), omen_key_slot(walk->pool[i]) >> 1);
+    walk->step = OMEN_WALK_ENDED;
 }

@@ -31,7 +31,7 @@
 INLINE void prefetch(const void *start, size_t bytes)
 {
     for (size_t at = 0; at < bytes && at < PREFETCH; at += LINE)
-        _mm_prefetch((const char *)start + at, _MM_HINT_T0);
+        _mm_prefetch((const char *)start + at, _MM_HINT_T1);
 }
 
 /* ---- int8 products ------------------------------------------------------------------------- */

@@ -157,7 +157,7 @@ INLINE void f32_many(enum metric metric, const float *query, const float *const 
     for (; j + ROWS <= count; j += ROWS) {
         for (size_t next = j + ROWS; next < count && next < j + 2 * ROWS; next++)
             for (size_t at = 0; at < dim && at < PREFETCH; at += LANES_ZMM)
-                _mm_prefetch((const char *)(rows[next] + at), _MM_HINT_T0);
+                _mm_prefetch((const char *)(rows[next] + at), _MM_HINT_T1);
         f32_four(metric, query, rows + j, dim, out + j);
     }
     for (; j < count; j++)

@@ -28,7 +28,7 @@
 INLINE void prefetch_code(const uint8_t *code, size_t stride)
 {
     for (size_t at = 0; at < stride && at < PREFETCH; at += LINE)
-        _mm_prefetch((const char *)(code + at), _MM_HINT_T0);
+        _mm_prefetch((const char *)(code + at), _MM_HINT_T1);
 }
 
 /* ---- one x one, one x many ----------------------------------------------------------------- */
@@ -77,7 +77,7 @@ INLINE void dot_four(const uint8_t *const *codes, bool ahead, const struct omen_
         __m512i value = _mm512_loadu_si512(probe->values + at);
         if (ahead && at < PREFETCH)
             for (size_t r = 0; r < ROWS; r++)
-                _mm_prefetch((const char *)(codes[ROWS + r] + at), _MM_HINT_T0);
+                _mm_prefetch((const char *)(codes[ROWS + r] + at), _MM_HINT_T1);
         for (size_t r = 0; r < ROWS; r++)
             sums[r] = _mm512_dpbusd_epi32(sums[r], _mm512_loadu_si512(codes[r] + at), value);
     }
@@ -98,8 +98,16 @@ INLINE void dot_many(const uint8_t *const *codes, size_t count, const struct ome
         dot_four(codes + j, false, probe, stride, dots + j);
         j += ROWS;
     }
-    for (; j < count; j++)
+    if (j + 1 == count) {
         dots[j] = dot_one(codes[j], probe, stride);
+    } else if (j < count) { /* two or three: the last one stands for those that are missing */
+        const uint8_t *four[ROWS];
+        int32_t all[ROWS];
+        for (size_t r = 0; r < ROWS; r++)
+            four[r] = codes[j + r < count ? j + r : count - 1];
+        dot_four(four, false, probe, stride, all);
+        memcpy(dots + j, all, (count - j) * sizeof *dots);
+    }
 }
 
 /* ---- many x many --------------------------------------------------------------------------- */
@@ -271,7 +279,7 @@ static __attribute__((noinline)) void pack_group(const uint8_t *const *codes, si
         for (size_t quarter = 0; quarter < 4; quarter++) {
             const size_t at = line + quarter * 16;
             for (size_t k = quarter * 4; k < quarter * 4 + 4 && k < ahead; k++)
-                _mm_prefetch((const char *)(codes[OMEN_PACK_GROUP + k] + line), _MM_HINT_T0);
+                _mm_prefetch((const char *)(codes[OMEN_PACK_GROUP + k] + line), _MM_HINT_T1);
             sum = pack_four_words(codes, at, keep, out + at * OMEN_PACK_GROUP, sum);
         }
     }

@@ -23,8 +23,10 @@
 #define GOLDEN_POINTS_1 2600u
 #define GOLDEN_HASH_2   UINT64_C(0x2d0b0e37afe46ad9)
 #define GOLDEN_POINTS_2 562u
+#define GOLDEN_HASH_3   UINT64_C(0xdf32dd8bf91abe15)
+#define GOLDEN_POINTS_3 562u
 #define ROWS            2600u
-#define MADE_ROWS       1100u /* of which algorithm 2's log is made */
+#define MADE_ROWS       1100u /* of which the logs of algorithms 2 and 3 are made */
 #define DIM             8u
 
 /* Clusters, a grid with ties, and copies: what selection, ties and chains have to decide on. */
@@ -175,6 +177,12 @@ static void the_stored_log_of_algorithm_2_gives_the_stored_graph(void **state)
     check_stored("algorithm-2", GOLDEN_POINTS_2, GOLDEN_HASH_2);
 }
 
+static void the_stored_log_of_algorithm_3_gives_the_stored_graph(void **state)
+{
+    (void)state;
+    check_stored("algorithm-3", GOLDEN_POINTS_3, GOLDEN_HASH_3);
+}
+
 /* An old collection takes what only the new algorithm can: it was switched when it was opened. */
 static void a_collection_of_algorithm_1_goes_on_under_the_present_one(void **state)
 {
@@ -219,6 +227,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_stored_log_of_algorithm_1_gives_the_stored_graph),
         cmocka_unit_test(the_stored_log_of_algorithm_2_gives_the_stored_graph),
+        cmocka_unit_test(the_stored_log_of_algorithm_3_gives_the_stored_graph),
         cmocka_unit_test(a_collection_of_algorithm_1_goes_on_under_the_present_one),
     };
 

@@ -1,0 +1,73 @@
+/* order.c - the order in which PROPOSE takes the points of a round: those that are near each other
+ * one after the other, by the region of their home cell, then by the cell.
+ *
+ * It decides what is in the cache, never what is chosen: a block of such points looks into few
+ * cells, and has most of its candidates in common.
+ */
+#include <string.h>
+
+#include "engine/epoch.h"
+#include "engine/memory.h"
+
+/* Fewer are not worth a pass over all cells. */
+#define ORDER_POINTS_MIN 64u
+
+static omen_code fit_ranks(struct omen_step *step, omen_error *err);
+static void rank_cells(struct omen_step *step);
+
+omen_code omen_step_order(struct omen_step *step, omen_error *err)
+{
+    const omen_collection *c = step->collection;
+    uint32_t cells = c->cells.count;
+    uint32_t *begin;
+    omen_code code = OMEN_OK;
+
+    if (!OMEN_TRICK_HOME_ORDER || step->point_count < ORDER_POINTS_MIN) {
+        for (uint32_t i = 0; i < step->point_count; i++)
+            step->order[i] = i;
+        return OMEN_OK;
+    }
+    code = fit_ranks(step, err);
+    if (code != OMEN_OK) return code;
+    rank_cells(step);
+    begin = step->ranks + cells;
+    memset(begin, 0, (cells + 1) * sizeof *begin);
+    for (uint32_t i = 0; i < step->point_count; i++)
+        begin[step->ranks[*omen_graph_home(&c->graph, step->points[i])] + 1]++;
+    for (uint32_t i = 1; i <= cells; i++)
+        begin[i] += begin[i - 1];
+    for (uint32_t i = 0; i < step->point_count; i++)
+        step->order[begin[step->ranks[*omen_graph_home(&c->graph, step->points[i])]]++] = i;
+    return OMEN_OK;
+}
+
+static omen_code fit_ranks(struct omen_step *step, omen_error *err)
+{
+    uint32_t cells = step->collection->cells.count;
+
+    if (step->rank_capacity >= 2 * cells + 1) return OMEN_OK;
+    omen_free(step->ranks);
+    step->rank_capacity = 0;
+    step->ranks = omen_alloc((3 * (size_t)cells + 64) * sizeof *step->ranks);
+    if (step->ranks == NULL)
+        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the order of %u cells", cells);
+    step->rank_capacity = 3 * cells + 64;
+    return OMEN_OK;
+}
+
+/* Without regions a cell's number is its rank. */
+static void rank_cells(struct omen_step *step)
+{
+    const omen_collection *c = step->collection;
+    uint32_t tops = omen_region_count(omen_regions_tops(&c->regions));
+    uint32_t rank = 0;
+
+    for (uint32_t r = 0; r < tops; r++) {
+        const struct omen_region *region = omen_regions_region(&c->regions, r);
+
+        for (uint32_t i = 0; i < region->count; i++)
+            step->ranks[region->pivots[i]] = rank++;
+    }
+    for (uint32_t i = 0; tops == 0 && i < c->cells.count; i++)
+        step->ranks[i] = i;
+}
