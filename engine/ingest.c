@@ -69,6 +69,7 @@ struct group {
     uint64_t points;
     uint64_t queued; /* of the memory budget */
     bool squeezed;   /* it has refused points, and there are dead ones */
+    bool boundary;   /* a CHECKPOINT comes, and nothing of a stream's */
     bool close;      /* a CLOSE record shall follow */
     bool file;       /* the CHECKPOINT shall become a file */
     uint32_t now_s;  /* EXPIRE's time */
@@ -83,6 +84,7 @@ static void list_log(struct omen_ingest *ingest, omen_collection *c);
 static void list_apply(struct omen_ingest *ingest, omen_collection *c);
 static bool close_due(const omen_collection *c);
 static void take_group(omen_collection *c, struct group *group);
+static bool take_boundary(omen_collection *c, struct group *group);
 static void wait_for_work(struct omen_ingest *ingest);
 static void set_timer(struct omen_ingest *ingest, omen_collection *c);
 static void trim_log(omen_collection *c);
@@ -493,6 +495,7 @@ static void look_for_room(struct omen_ingest *ingest)
 {
     omen_engine *engine = ingest->engine;
 
+    ingest->in_work++; /* whoever stops us waits: what is listed may need the applier */
     (void)pthread_mutex_unlock(&ingest->mutex);
     if (omen_room_probe(&engine->room)) {
         ingest->told_full = false;
@@ -506,6 +509,8 @@ static void look_for_room(struct omen_ingest *ingest)
         (void)pthread_mutex_unlock(&engine->registry_mutex);
     }
     (void)pthread_mutex_lock(&ingest->mutex);
+    ingest->in_work--;
+    (void)pthread_cond_broadcast(&ingest->idle);
 }
 
 /* Before anything of the group is written: room for its records, and for the originals of its
@@ -593,6 +598,7 @@ static void take_group(omen_collection *c, struct group *group)
     struct omen_pending **at = &c->pending_first;
 
     *group = (struct group){.first = c->pending_first, .refused = c->failed || c->dropped};
+    if (take_boundary(c, group)) return;
     while (*at != NULL && bytes < GROUP_BYTES_MAX) {
         bytes += (*at)->bytes;
         group->queued += (*at)->points;
@@ -611,7 +617,6 @@ static void take_group(omen_collection *c, struct group *group)
     if (rest != NULL) list_log(c->engine->ingest, c);
     group->bytes += bytes;
     group->points = points;
-    group->squeezed = c->memory_share.squeezed > 0;
     /* As if the group were admitted; an epoch that its size will end needs no record. */
     bool was_dirty = c->open_dirty;
     uint32_t was_points = c->open_points;
@@ -649,6 +654,25 @@ static bool checkpoint_is_due(omen_collection *c, const struct group *group)
     return atomic_load_explicit(&c->published.epoch, memory_order_acquire) >=
                admit->checkpoint_epoch &&
            omen_grace_is_over(&c->grace);
+}
+
+/* Under the mutex: a CHECKPOINT gets a group of its own. It frees slots, lower ones than were free
+ * before, after their originals were punched out: whoever makes room for a chunk must know them. */
+static bool take_boundary(omen_collection *c, struct group *group)
+{
+    const struct omen_admit *admit = &c->admit;
+
+    if (group->refused || omen_room_level(&c->engine->room) == OMEN_ROOM_FOR_NONE) return false;
+    for (const struct omen_pending *p = c->pending_first; p != NULL && !group->writes; p = p->next)
+        group->writes = p->kind == OMEN_PENDING_OPEN || p->kind == OMEN_PENDING_CHUNK;
+    group->file = atomic_load(&c->checkpoints.ready);
+    group->squeezed =
+        c->memory_share.squeezed > 0 && (admit->dead.count > 0 || admit->swept.count > 0);
+    group->boundary = checkpoint_is_due(c, group);
+    if (!group->boundary) return false;
+    group->first = NULL;
+    if (c->pending_first != NULL) list_log(c->engine->ingest, c);
+    return true;
 }
 
 /* A record of the log thread's own. */
@@ -713,10 +737,7 @@ static omen_code append_clockwork(omen_collection *c, struct group *group, uint6
             append_own(c, OMEN_RECORD_EXPIRE, &now_s, sizeof now_s, &group->expire_position, err);
         *first = group->expire_position;
     }
-    group->file = atomic_load(&c->checkpoints.ready);
-    group->squeezed = group->squeezed && (c->admit.dead.count > 0 || c->admit.swept.count > 0);
-    group->writes = group->writes && !group->full;
-    if (code == OMEN_OK && checkpoint_is_due(c, group)) {
+    if (code == OMEN_OK && group->boundary) {
         code = prepare_checkpoint(c, group, first, err);
         if (code == OMEN_OK)
             code = append_own(c, OMEN_RECORD_CHECKPOINT, NULL, 0, &group->checkpoint_position, err);
@@ -833,8 +854,10 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
     bool room_again = group->refused;
 
     if (group->refused) {
+        (void)pthread_mutex_lock(&c->admit_mutex); /* validate may look at it */
         tell_receipts(c, c->admit.open);
         omen_epoch_forget_receipts(c->admit.open);
+        (void)pthread_mutex_unlock(&c->admit_mutex);
     }
     (void)pthread_mutex_lock(&ingest->mutex);
     if (group->complete.first != NULL) {

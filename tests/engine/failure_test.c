@@ -69,7 +69,7 @@ struct gate {
     omen_stream *stream;
     _Atomic bool only_dead; /* let the other events of the stream pass */
     _Atomic bool entered;
-    sem_t inside, go;
+    sem_t known, inside, go;
 };
 
 static void gate_event(void *user)
@@ -77,7 +77,11 @@ static void gate_event(void *user)
     struct gate *gate = user;
     struct omen_stream_state state = {.code = OMEN_OK};
 
-    if (atomic_load(&gate->only_dead)) omen_stream_poll(gate->stream, &state);
+    if (atomic_load(&gate->only_dead)) { /* an event may come before the opening has returned */
+        (void)sem_wait(&gate->known);
+        (void)sem_post(&gate->known);
+        omen_stream_poll(gate->stream, &state);
+    }
     if (atomic_load(&gate->only_dead) && state.code == OMEN_OK) return;
     if (atomic_exchange(&gate->entered, true)) return;
     (void)sem_post(&gate->inside);
@@ -94,10 +98,12 @@ static void gate_open(struct gate *gate, omen_collection *c, const uint8_t *sess
 
     *gate = (struct gate){.stream = NULL};
     atomic_init(&gate->only_dead, only_dead);
+    (void)sem_init(&gate->known, 0, 0);
     (void)sem_init(&gate->inside, 0, 0);
     (void)sem_init(&gate->go, 0, 0);
     if (session_id != NULL) memcpy(options.session_id, session_id, sizeof options.session_id);
     assert_int_equal(omen_stream_open(c, &options, &gate->stream, &err), OMEN_OK);
+    (void)sem_post(&gate->known);
 }
 
 static void gate_wait(struct gate *gate)
@@ -115,6 +121,7 @@ static void gate_close(struct gate *gate)
     omen_stream_close(gate->stream);
     (void)sem_destroy(&gate->go);
     (void)sem_destroy(&gate->inside);
+    (void)sem_destroy(&gate->known);
 }
 
 /* ---- streams that count their events ------------------------------------------------------ */
