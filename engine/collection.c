@@ -301,7 +301,6 @@ omen_code omen_collection_begin(omen_collection *collection, const struct omen_s
     omen_kernels_pick(c->settings.dim, c->engine->isas, &c->kernels);
     code = omen_graph_init(&c->graph, c->settings.dim, err);
     if (code == OMEN_OK) code = omen_cells_init(&c->cells, err);
-    if (code == OMEN_OK) code = omen_regions_init(&c->regions, err);
     if (code == OMEN_OK)
         code = omen_originals_open(
             &c->originals, c->engine->storage,

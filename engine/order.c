@@ -59,15 +59,16 @@ static omen_code fit_ranks(struct omen_step *step, omen_error *err)
 static void rank_cells(struct omen_step *step)
 {
     const omen_collection *c = step->collection;
-    uint32_t tops = omen_region_count(omen_regions_tops(&c->regions));
+    const struct omen_region *tops = omen_regions_tops(&c->regions);
+    uint32_t count = omen_region_count(tops);
     uint32_t rank = 0;
 
-    for (uint32_t r = 0; r < tops; r++) {
-        const struct omen_region *region = omen_regions_region(&c->regions, r);
+    for (uint32_t r = 0; r < count; r++) {
+        const struct omen_region *region = omen_regions_region(tops, r);
 
         for (uint32_t i = 0; i < region->count; i++)
             step->ranks[region->pivots[i]] = rank++;
     }
-    for (uint32_t i = 0; tops == 0 && i < c->cells.count; i++)
+    for (uint32_t i = 0; count == 0 && i < c->cells.count; i++)
         step->ranks[i] = i;
 }

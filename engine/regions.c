@@ -5,9 +5,6 @@
 
 #include "engine/memory.h"
 
-/* Address space only. One slot in 64 x 32 is a top; an eighth of that is never hit. */
-#define TOPS_MAX (OMEN_SLOTS_MAX / 256)
-
 #define ROWS_AT_FIRST 32u
 
 /* Pivots that are compared with tops in one go. */
@@ -21,37 +18,32 @@ struct update {
     const struct omen_kernels *kernels;
     float phi_squared;
     uint32_t first; /* pivots from here on are new */
+    /* The tops' table: the one that readers see, or one that they will see when it is complete. */
+    struct omen_region *_Atomic tops;
     omen_error *err;
 };
 
 static omen_code fit_homes(struct update *u);
 static omen_code add_tops(struct update *u);
 static omen_code add_top(struct update *u, uint32_t pivot);
-static omen_code take_over(struct update *u, uint32_t top);
+static omen_code take_over(struct update *u, uint32_t top_pivot, struct omen_region *_Atomic *into);
 static omen_code leave_out(struct update *u, uint32_t region);
 static omen_code find_homes(struct update *u);
 static void find_homes_of(struct update *u, const struct omen_region *tops, uint32_t first,
                           uint32_t count);
-static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, uint32_t pivot);
-static struct omen_region *make_table(uint32_t capacity, size_t stride);
+static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, uint32_t pivot,
+                         struct omen_region *region);
+static struct omen_region *make_table(uint32_t capacity, size_t stride, bool of_tops);
+static uint32_t top_count(const struct update *u);
+static void retire_all(struct omen_regions *regions, struct omen_region *tops);
 static void retire(struct omen_regions *regions, struct omen_region *table);
-
-omen_code omen_regions_init(struct omen_regions *regions, omen_error *err)
-{
-    memset(regions, 0, sizeof *regions);
-    regions->regions = omen_pages_map(TOPS_MAX * sizeof *regions->regions);
-    if (regions->regions != NULL) return OMEN_OK;
-    return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "address space for the regions");
-}
 
 void omen_regions_deinit(struct omen_regions *regions)
 {
-    if (regions->regions == NULL) return;
-    omen_regions_forget(regions);
+    retire_all(regions, atomic_load_explicit(&regions->tops, memory_order_relaxed));
     omen_regions_recycle(regions);
     omen_free(regions->homes);
     omen_free(regions->home_distances);
-    omen_pages_unmap(regions->regions, TOPS_MAX * sizeof *regions->regions);
     memset(regions, 0, sizeof *regions);
 }
 
@@ -67,33 +59,33 @@ omen_code omen_regions_update(struct omen_regions *regions, const struct omen_ce
                        .err = err};
     omen_code code;
 
-    if (regions->phi_squared != phi_squared) omen_regions_forget(regions);
+    struct omen_region *shown = atomic_load_explicit(&regions->tops, memory_order_relaxed);
+
+    if (regions->phi_squared != phi_squared) regions->known = 0;
     regions->phi_squared = phi_squared;
-    if (regions->known == cells->count) return OMEN_OK;
+    if (regions->known == cells->count && shown != NULL) return OMEN_OK;
     u.first = regions->known;
+    atomic_init(&u.tops, u.first == 0 ? NULL : shown);
     code = fit_homes(&u);
     if (code == OMEN_OK) code = add_tops(&u);
-    if (code == OMEN_OK && omen_region_count(omen_regions_tops(regions)) > 0) code = find_homes(&u);
+    if (code == OMEN_OK && top_count(&u) > 0) code = find_homes(&u);
     if (code != OMEN_OK) {
-        omen_regions_forget(regions); /* the next one begins from the start */
+        regions->known = 0;
+        if (u.first == 0)
+            retire_all(regions, atomic_load(&u.tops));
+        else /* the table that was shown may have been replaced */
+            atomic_store_explicit(&regions->tops, atomic_load(&u.tops), memory_order_release);
         return code;
     }
-    if (omen_region_count(omen_regions_tops(regions)) > 0) regions->known = cells->count;
+    atomic_store_explicit(&regions->tops, atomic_load(&u.tops), memory_order_release);
+    if (u.first == 0) retire_all(regions, shown);
+    if (top_count(&u) > 0) regions->known = cells->count;
     return OMEN_OK;
 }
 
 void omen_regions_forget(struct omen_regions *regions)
 {
-    struct omen_region *tops = atomic_load_explicit(&regions->tops, memory_order_relaxed);
-    uint32_t count = omen_region_count(tops);
-
     regions->known = 0;
-    if (tops == NULL) return;
-    atomic_store_explicit(&regions->tops, NULL, memory_order_release);
-    retire(regions, tops);
-    /* A reader that still has the tops' table asks for these: they stay until they are replaced. */
-    for (uint32_t i = 0; i < count; i++)
-        retire(regions, atomic_load_explicit(&regions->regions[i], memory_order_relaxed));
 }
 
 void omen_regions_recycle(struct omen_regions *regions)
@@ -116,16 +108,14 @@ omen_code omen_regions_check(const struct omen_regions *regions, const struct om
     omen_code code = OMEN_OK;
 
     if (tops == NULL) return OMEN_OK;
-    code = omen_regions_init(&again, err);
-    if (code == OMEN_OK)
-        code = omen_regions_update(&again, cells, graph, kernels, regions->phi_squared, err);
+    code = omen_regions_update(&again, cells, graph, kernels, regions->phi_squared, err);
     for (uint32_t p = 0; code == OMEN_OK && p < cells->count; p++) {
         if (p >= regions->known || regions->homes[p] != again.homes[p])
             code = omen_fail(err, OMEN_INTERNAL, "pivot %u of %u is not in region %u", p,
                              cells->count, again.homes[p]);
     }
     for (uint32_t r = 0; code == OMEN_OK && r < tops->count; r++) {
-        const struct omen_region *region = omen_regions_region(regions, r);
+        const struct omen_region *region = omen_regions_region(tops, r);
 
         rows += region->count;
         for (uint32_t i = 0; code == OMEN_OK && i < region->count; i++) {
@@ -151,7 +141,7 @@ uint64_t omen_regions_bytes(const struct omen_regions *regions, size_t stride)
     uint64_t rows = tops == NULL ? 0 : tops->capacity;
 
     for (uint32_t i = 0; i < count; i++)
-        rows += omen_regions_region(regions, i)->capacity;
+        rows += omen_regions_region(tops, i)->capacity;
     return rows * (stride + 2 * sizeof(float) + sizeof(uint32_t)) +
            regions->capacity * (sizeof(uint32_t) + sizeof(float));
 }
@@ -191,44 +181,43 @@ static omen_code add_tops(struct update *u)
     return code;
 }
 
+/* The region is filled before the top is shown. */
 static omen_code add_top(struct update *u, uint32_t pivot)
 {
-    struct omen_regions *regions = u->regions;
-    uint32_t top = omen_region_count(omen_regions_tops(regions));
-    struct omen_region *region = NULL;
+    struct omen_region *region = make_table(ROWS_AT_FIRST, u->graph->stride, false);
     omen_code code = OMEN_OK;
+    struct omen_region *_Atomic made;
 
-    if (top == TOPS_MAX)
-        return omen_fail(u->err, OMEN_RESOURCE_EXHAUSTED, "more than %u regions", TOPS_MAX);
-    region = make_table(ROWS_AT_FIRST, u->graph->stride);
-    if (region == NULL) return omen_fail(u->err, OMEN_RESOURCE_EXHAUSTED, "region %u", top);
-    atomic_store_explicit(&regions->regions[top], region, memory_order_release);
-    code = add_row(u, &regions->tops, pivot);
-    if (code == OMEN_OK) return take_over(u, top);
-    omen_free(region); /* no reader came to it */
+    if (region == NULL)
+        return omen_fail(u->err, OMEN_RESOURCE_EXHAUSTED, "region %u", top_count(u));
+    atomic_init(&made, region);
+    code = take_over(u, pivot, &made);
+    if (code == OMEN_OK) code = add_row(u, &u->tops, pivot, atomic_load(&made));
+    if (code != OMEN_OK) retire(u->regions, atomic_load(&made));
     return code;
 }
 
 /* Pivots with a region that are nearer to the new top leave for it. */
-static omen_code take_over(struct update *u, uint32_t top)
+static omen_code take_over(struct update *u, uint32_t top_pivot, struct omen_region *_Atomic *into)
 {
     struct omen_regions *regions = u->regions;
-    const struct omen_region *tops = omen_regions_tops(regions);
-    uint32_t top_slot = omen_cells_pivot(u->cells, tops->pivots[top]);
-    struct omen_code_meta top_meta = {tops->scales[top], tops->norms[top]};
+    const struct omen_region *tops = atomic_load_explicit(&u->tops, memory_order_relaxed);
+    uint32_t top = top_count(u);
+    uint32_t top_slot = omen_cells_pivot(u->cells, top_pivot);
+    struct omen_code_meta top_meta = *omen_graph_meta(u->graph, top_slot);
     int8_t values[OMEN_DIM_MAX] __attribute__((aligned(64)));
     struct omen_prepared prepared = {.values = values};
     struct omen_probe probe;
     omen_code code = OMEN_OK;
 
-    omen_code_prepare(u->kernels, tops->codes + top * u->graph->stride, top_meta, &prepared);
+    omen_code_prepare(u->kernels, omen_graph_code(u->graph, top_slot), top_meta, &prepared);
     probe = omen_prepared_probe(&prepared);
     for (uint32_t region = 0; region < top && code == OMEN_OK; region++) {
-        const struct omen_region *r = omen_regions_region(regions, region);
+        const struct omen_region *r = omen_regions_region(tops, region);
         uint32_t other_slot = omen_cells_pivot(u->cells, tops->pivots[region]);
         uint32_t moved = 0;
 
-        for (uint32_t i = 0; i < r->count; i++) {
+        for (uint32_t i = 0; i < r->count && code == OMEN_OK; i++) {
             uint32_t pivot = r->pivots[i];
             struct omen_code_meta meta = {r->scales[i], r->norms[i]};
             float d = distance_of(
@@ -240,8 +229,7 @@ static omen_code take_over(struct update *u, uint32_t top)
                 continue;
             regions->homes[pivot] = top;
             regions->home_distances[pivot] = d;
-            code = add_row(u, &regions->regions[top], pivot);
-            if (code != OMEN_OK) break;
+            code = add_row(u, into, pivot, NULL);
             moved++;
         }
         if (moved > 0 && code == OMEN_OK) code = leave_out(u, region);
@@ -253,18 +241,19 @@ static omen_code take_over(struct update *u, uint32_t top)
 static omen_code leave_out(struct update *u, uint32_t region)
 {
     struct omen_regions *regions = u->regions;
-    struct omen_region *old = atomic_load_explicit(&regions->regions[region], memory_order_relaxed);
-    struct omen_region *table = make_table(old->capacity, u->graph->stride);
+    struct omen_region *tops = atomic_load_explicit(&u->tops, memory_order_relaxed);
+    struct omen_region *old = atomic_load_explicit(&tops->regions[region], memory_order_relaxed);
+    struct omen_region *table = make_table(old->capacity, u->graph->stride, false);
     omen_code code = OMEN_OK;
     struct omen_region *_Atomic made;
 
     if (table == NULL) return omen_fail(u->err, OMEN_RESOURCE_EXHAUSTED, "region %u", region);
     atomic_init(&made, table);
     for (uint32_t i = 0; i < old->count && code == OMEN_OK; i++) {
-        if (regions->homes[old->pivots[i]] == region) code = add_row(u, &made, old->pivots[i]);
+        if (regions->homes[old->pivots[i]] == region)
+            code = add_row(u, &made, old->pivots[i], NULL);
     }
-    atomic_store_explicit(&regions->regions[region],
-                          atomic_load_explicit(&made, memory_order_relaxed), memory_order_release);
+    atomic_store_explicit(&tops->regions[region], atomic_load(&made), memory_order_release);
     retire(regions, old);
     return code;
 }
@@ -272,7 +261,7 @@ static omen_code leave_out(struct update *u, uint32_t region)
 static omen_code find_homes(struct update *u)
 {
     struct omen_regions *regions = u->regions;
-    const struct omen_region *tops = omen_regions_tops(regions);
+    struct omen_region *tops = atomic_load_explicit(&u->tops, memory_order_relaxed);
     omen_code code = OMEN_OK;
 
     for (uint32_t first = u->first; first < u->cells->count; first += TILE) {
@@ -281,7 +270,7 @@ static omen_code find_homes(struct update *u)
         find_homes_of(u, tops, first, left < TILE ? left : TILE);
     }
     for (uint32_t i = u->first; i < u->cells->count && code == OMEN_OK; i++)
-        code = add_row(u, &regions->regions[regions->homes[i]], i);
+        code = add_row(u, &tops->regions[regions->homes[i]], i, NULL);
     return code;
 }
 
@@ -323,8 +312,10 @@ static void find_homes_of(struct update *u, const struct omen_region *tops, uint
     }
 }
 
-/* Adds a pivot's row to a table, which is copied if it is full (or made, if it is NULL). */
-static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, uint32_t pivot)
+/* Adds a pivot's row to a table, which is copied if it is full (or made, if it is NULL). A top's
+ * row has its region. */
+static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, uint32_t pivot,
+                         struct omen_region *region)
 {
     struct omen_region *t = atomic_load_explicit(table, memory_order_relaxed);
     uint32_t slot = omen_cells_pivot(u->cells, pivot);
@@ -333,7 +324,8 @@ static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, u
     uint32_t count = omen_region_count(t);
 
     if (t == NULL || count == t->capacity) {
-        struct omen_region *more = make_table(count == 0 ? ROWS_AT_FIRST : 2 * count, stride);
+        struct omen_region *more =
+            make_table(count == 0 ? ROWS_AT_FIRST : 2 * count, stride, region != NULL);
 
         if (more == NULL)
             return omen_fail(u->err, OMEN_RESOURCE_EXHAUSTED, "rows for %u pivots", count + 1);
@@ -342,6 +334,8 @@ static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, u
             memcpy(more->pivots, t->pivots, count * sizeof *t->pivots);
             memcpy(more->scales, t->scales, count * sizeof *t->scales);
             memcpy(more->norms, t->norms, count * sizeof *t->norms);
+            for (uint32_t i = 0; region != NULL && i < count; i++)
+                atomic_init(&more->regions[i], atomic_load(&t->regions[i]));
             retire(u->regions, t);
         }
         atomic_store_explicit(&more->count, count, memory_order_relaxed);
@@ -352,27 +346,46 @@ static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, u
     t->pivots[count] = pivot;
     t->scales[count] = meta.scale;
     t->norms[count] = meta.norm;
+    if (region != NULL) atomic_init(&t->regions[count], region);
     atomic_store_explicit(&t->count, count + 1, memory_order_release);
     return OMEN_OK;
 }
 
 /* The arrays follow the struct, each from a cache line on; metas are zero, and may be read up to
  * the capacity (kernels.h: near). */
-static struct omen_region *make_table(uint32_t capacity, size_t stride)
+static struct omen_region *make_table(uint32_t capacity, size_t stride, bool of_tops)
 {
     size_t head = (sizeof(struct omen_region) + 63) / 64 * 64;
     size_t metas = capacity * sizeof(float);
-    struct omen_region *table = omen_alloc_aligned(head + 3 * metas + capacity * stride);
+    size_t regions = of_tops ? capacity * sizeof(struct omen_region *) : 0;
+    struct omen_region *table = omen_alloc_aligned(head + 3 * metas + regions + capacity * stride);
     char *at = (char *)table + head;
 
     if (table == NULL) return NULL;
-    memset(table, 0, head + 3 * metas);
+    memset(table, 0, head + 3 * metas + regions);
     table->capacity = capacity;
     table->scales = (float *)(void *)at;
     table->norms = (float *)(void *)(at + metas);
     table->pivots = (uint32_t *)(void *)(at + 2 * metas);
-    table->codes = (uint8_t *)(at + 3 * metas);
+    table->regions = (void *)(at + 3 * metas);
+    table->codes = (uint8_t *)(at + 3 * metas + regions);
     return table;
+}
+
+static uint32_t top_count(const struct update *u)
+{
+    return omen_region_count(atomic_load_explicit(&u->tops, memory_order_relaxed));
+}
+
+/* A tops' table and its regions. */
+static void retire_all(struct omen_regions *regions, struct omen_region *tops)
+{
+    uint32_t count = omen_region_count(tops);
+
+    if (tops == NULL) return;
+    for (uint32_t i = 0; i < count; i++)
+        retire(regions, atomic_load_explicit(&tops->regions[i], memory_order_relaxed));
+    retire(regions, tops);
 }
 
 static void retire(struct omen_regions *regions, struct omen_region *table)

@@ -11,7 +11,9 @@
  *
  * Readers take no lock. A table of rows only grows, and what changes it otherwise (a new top takes
  * pivots over, a table is full) makes a new one; the old one waits for the next boundary, when its
- * readers have left (grace.h).
+ * readers have left (grace.h). The tops' table names the regions' tables; regions that are all made
+ * again get a tops' table of their own, which is shown when they are complete: a reader never meets
+ * a hierarchy without pivots.
  *   - Order: a row is written, then `count` is stored with release; a table is filled, then its
  *     pointer is stored with release. Readers load pointer, then count, with acquire.
  *   - That suffices: a row below the count, and what its pivot's number names (the cell: cells.h),
@@ -31,6 +33,10 @@ struct omen_region {
     float *scales, *norms;
     uint8_t *codes; /* capacity x stride */
 
+    /* Of the tops' table: each one's region. Written by the applier (release), read by searches
+     * (acquire). */
+    struct omen_region *_Atomic *regions;
+
     struct omen_region *retired; /* the applier's list of tables that have gone */
 
     /* Written by the applier (release), read by searches (acquire). */
@@ -41,28 +47,27 @@ struct omen_regions {
     /* Applier only. */
     struct omen_region *retired; /* since the last boundary */
     float phi_squared;           /* that the regions were made under */
-    uint32_t known;              /* pivots that have a region */
+    uint32_t known;              /* pivots that have a region; 0: all are to be made again */
     uint32_t capacity;           /* of the two arrays below */
     uint32_t *homes;             /* of each pivot its region */
     float *home_distances;
 
     /* Written by the applier (release), read by searches (acquire). NULL: no tops yet. */
     struct omen_region *_Atomic tops;
-    struct omen_region *_Atomic *regions; /* by the top's row */
 };
 
-OMEN_CHECKED omen_code omen_regions_init(struct omen_regions *regions, omen_error *err);
-void omen_regions_deinit(struct omen_regions *regions);
+void omen_regions_deinit(struct omen_regions *regions); /* all zero is a good beginning */
 
 /* Gives every pivot of `cells` that has none its region; makes all regions again if Phi^2 changed.
- * Applier, between steps. Fails: OMEN_RESOURCE_EXHAUSTED; then regions may be incomplete. */
+ * Applier, between steps. Fails: OMEN_RESOURCE_EXHAUSTED; the next one makes all again. */
 OMEN_CHECKED omen_code omen_regions_update(struct omen_regions *regions,
                                            const struct omen_cells *cells,
                                            const struct omen_graph *graph,
                                            const struct omen_kernels *kernels, float phi_squared,
                                            omen_error *err);
 
-/* Pivots have other numbers now: forgets all regions. Applier, between steps. */
+/* Pivots have other numbers now: the next update makes all regions again. Until then searches go
+ * by the old numbers (cells.h says why they may). Applier, between steps. */
 void omen_regions_forget(struct omen_regions *regions);
 
 /* A boundary: frees the tables that have gone by the last one. Applier. */
@@ -86,10 +91,10 @@ static inline const struct omen_region *omen_regions_tops(const struct omen_regi
 {
     return atomic_load_explicit(&regions->tops, memory_order_acquire);
 }
-static inline const struct omen_region *omen_regions_region(const struct omen_regions *regions,
+static inline const struct omen_region *omen_regions_region(const struct omen_region *tops,
                                                             uint32_t i)
 {
-    return atomic_load_explicit(&regions->regions[i], memory_order_acquire);
+    return atomic_load_explicit(&tops->regions[i], memory_order_acquire);
 }
 
 #endif

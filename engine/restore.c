@@ -156,7 +156,9 @@ omen_code omen_snapshot_restore(omen_engine *engine, const char *snapshot, const
 
 static omen_code check_version(const struct omen_snapshot_info *info, omen_error *err)
 {
-    if (info->algorithm_version == OMEN_ALGORITHM_VERSION) return OMEN_OK;
+    if (info->algorithm_version >= OMEN_ALGORITHM_VERSION_MIN &&
+        info->algorithm_version <= OMEN_ALGORITHM_VERSION)
+        return OMEN_OK;
     return omen_fail_because(err, OMEN_UNIMPLEMENTED, "OTHER_ALGORITHM",
                              "the snapshot has algorithm version %" PRIu32 ", and this server "
                              "restores those of version %u",

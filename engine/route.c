@@ -16,7 +16,7 @@ static void route_blocks(void *context, uint32_t worker);
 static void find_regions(struct omen_step *step, struct omen_worker *w, uint32_t first,
                          uint32_t count, const struct omen_region *tops);
 static void scan_regions(struct omen_step *step, struct omen_worker *w, uint32_t first,
-                         uint32_t tops);
+                         const struct omen_region *tops);
 static uint32_t gather_rows(struct omen_step *step, struct omen_worker *w,
                             const struct omen_region *region, uint32_t from, bool pack,
                             struct omen_members *out);
@@ -112,7 +112,7 @@ static void route_blocks(void *context, uint32_t worker)
             w, &(struct omen_groups){w->regions, w->region_counts, NULL, OMEN_ROUTE_REGIONS, count},
             tops->count);
         begin_nearest(step, w, count, step->probes);
-        scan_regions(step, w, first, tops->count);
+        scan_regions(step, w, first, tops);
         for (uint32_t p = 0; p < count; p++)
             settle(step, &w->nearest[p], first + p);
     }
@@ -151,10 +151,10 @@ static void find_regions(struct omen_step *step, struct omen_worker *w, uint32_t
 
 /* Region by region: its pivots are offered to the points that look into it. */
 static void scan_regions(struct omen_step *step, struct omen_worker *w, uint32_t first,
-                         uint32_t tops)
+                         const struct omen_region *tops)
 {
-    for (uint32_t r = 0; r < tops; r++) {
-        const struct omen_region *region = omen_regions_region(&step->collection->regions, r);
+    for (uint32_t r = 0; r < tops->count; r++) {
+        const struct omen_region *region = omen_regions_region(tops, r);
         uint32_t begin = w->cell_begin[r];
         uint32_t end = w->cell_begin[r + 1];
 

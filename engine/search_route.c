@@ -21,7 +21,8 @@ struct rows {
 
 static void route_flat(struct omen_searcher *s, uint32_t count);
 static void route_regions(struct omen_searcher *s, const struct omen_region *tops, uint32_t count);
-static void enter_regions(struct omen_searcher *s, struct omen_query *query);
+static void enter_regions(struct omen_searcher *s, const struct omen_region *tops,
+                          struct omen_query *query);
 static void take_rows(struct omen_searcher *s, const struct omen_region *region, uint32_t from,
                       uint32_t count, struct rows *out);
 static void compare_block(struct omen_searcher *s, uint32_t count, const struct rows *rows);
@@ -78,12 +79,13 @@ static void route_regions(struct omen_searcher *s, const struct omen_region *top
     }
     for (uint32_t i = 0; i < count; i++) {
         s->queries[i].visited += top_count;
-        enter_regions(s, &s->queries[i]);
+        enter_regions(s, tops, &s->queries[i]);
     }
 }
 
 /* From the nearest regions to the nearest pivots in them. */
-static void enter_regions(struct omen_searcher *s, struct omen_query *query)
+static void enter_regions(struct omen_searcher *s, const struct omen_region *tops,
+                          struct omen_query *query)
 {
     uint32_t regions[OMEN_SEARCH_REGIONS];
     uint32_t region_count;
@@ -94,7 +96,7 @@ static void enter_regions(struct omen_searcher *s, struct omen_query *query)
         regions[i] = omen_key_slot(query->entries.keys[i]);
     begin(query, OMEN_SEARCH_ENTRIES);
     for (uint32_t i = 0; i < region_count; i++) {
-        const struct omen_region *region = omen_regions_region(&s->collection->regions, regions[i]);
+        const struct omen_region *region = omen_regions_region(tops, regions[i]);
         uint32_t count = omen_region_count(region);
 
         query->visited += count;

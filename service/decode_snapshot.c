@@ -107,7 +107,7 @@ static omen_code take_chunk(const Omendb__V1__SnapshotChunk *chunk,
     if (out->data == NULL)
         return omen_fault_set(fault, OMEN_RESOURCE_EXHAUSTED, "MEMORY_BUDGET", NULL,
                               "no memory for a chunk of %zu bytes", chunk->data.len);
-    memcpy(out->data, chunk->data.data, chunk->data.len);
+    if (chunk->data.len > 0) memcpy(out->data, chunk->data.data, chunk->data.len);
     out->offset = chunk->offset;
     out->bytes = chunk->data.len;
     return OMEN_OK;

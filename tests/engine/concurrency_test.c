@@ -88,6 +88,38 @@ static void *read_main(void *arg)
     return NULL;
 }
 
+/* Counts the searches that find fewer than they ask for. */
+static void *short_main(void *arg)
+{
+    struct reader *r = arg;
+    struct done done = {.is = false};
+
+    (void)pthread_mutex_init(&done.mutex, NULL);
+    (void)pthread_cond_init(&done.changed, NULL);
+    while (!atomic_load(&r->stop)) {
+        struct omen_search s = {.collection = r->collection,
+                                .queries = r->rows,
+                                .count = 1,
+                                .options = {.k = 10, .ef = 64},
+                                .done = mark_done,
+                                .user = &done};
+        omen_error err;
+
+        done.is = false;
+        if (omen_search_submit(&s, &err) != OMEN_OK) break;
+        (void)pthread_mutex_lock(&done.mutex);
+        while (!done.is)
+            (void)pthread_cond_wait(&done.changed, &done.mutex);
+        (void)pthread_mutex_unlock(&done.mutex);
+        if (s.results[0].hit_count < 10) atomic_fetch_add(&r->lost, 1);
+        atomic_fetch_add(&r->searches, 1);
+        omen_search_deinit(&s);
+    }
+    (void)pthread_cond_destroy(&done.changed);
+    (void)pthread_mutex_destroy(&done.mutex);
+    return NULL;
+}
+
 /* Every row that a searchable ack covers is found by every search that starts after the ack, while
  * the graph is being rewritten. */
 static void acknowledged_rows_are_found_while_others_come_in(void **state)
@@ -423,12 +455,59 @@ static void updates_and_deletes_are_atomic_for_those_who_read_beside_them(void *
     fixture_close(&f);
 }
 
+/* Sweeps take pivots out, and the ways to all others are made again: nobody may look meanwhile and
+ * find none. */
+static void sweeps_never_leave_a_search_short(void **state)
+{
+    enum { LIVING = 4000, ROUNDS = CHURN_ROUNDS / 20, CHANGED = 400 };
+    float *rows = fixture_mixture(22, LIVING + CHANGED, DIM, 60);
+    struct reader r = {.rows = rows};
+    struct fixture_engine f;
+    struct fixture_stream *s;
+    struct omen_stream_state at;
+    uint64_t seed = 23;
+    pthread_t thread;
+
+    (void)state;
+    fixture_open(&f, 2, 0);
+    r.collection =
+        fixture_collection(&f, "swept",
+                           (struct omen_collection_settings){
+                               .dim = DIM, .metric = OMEN_METRIC_L2, .checkpoint_bytes = 65536});
+    fixture_insert(r.collection, rows, 0, LIVING, 500);
+    s = fixture_stream_open_as(r.collection,
+                               (struct omen_stream_options){.mode = OMEN_WRITE_UPSERT});
+    assert_int_equal(pthread_create(&thread, NULL, short_main, &r), 0);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        omen_chunk *chunk = fixture_chunk(s, CHANGED);
+
+        for (uint32_t i = 0; i < CHANGED; i++)
+            fixture_chunk_add(chunk, i, omen_id_num(fixture_random(&seed) % LIVING),
+                              rows + (size_t)(fixture_random(&seed) % (LIVING + CHANGED)) * DIM,
+                              DIM, 0);
+        fixture_push_chunk(s, chunk);
+        fixture_wait(s, &at);
+    }
+    atomic_store(&r.stop, true);
+    (void)pthread_join(thread, NULL);
+    print_message("%u searches, %u of them short\n", atomic_load(&r.searches),
+                  atomic_load(&r.lost));
+    assert_true(atomic_load(&r.searches) > 100);
+    assert_int_equal(atomic_load(&r.lost), 0);
+    fixture_stream_close(s);
+    fixture_assert_sound(r.collection);
+    omen_collection_release(r.collection);
+    fixture_close(&f);
+    free(rows);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(acknowledged_rows_are_found_while_others_come_in),
         cmocka_unit_test(parallel_streams_into_two_collections_keep_apart),
         cmocka_unit_test(a_collection_can_be_dropped_under_load),
+        cmocka_unit_test(sweeps_never_leave_a_search_short),
         cmocka_unit_test(updates_and_deletes_are_atomic_for_those_who_read_beside_them),
     };
 

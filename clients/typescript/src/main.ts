@@ -95,7 +95,7 @@ function create(client: CollectionServiceClient, name: string, dim: number): Pro
   // A zero means the default, which proto/omendb/v1/collection.proto gives.
   const config: CollectionConfig = {
     dim, metric: Metric.METRIC_COSINE, links: 0, candidates: 0, probes: 0, epochPoints: 0,
-    checkpointBytes: 0,
+    checkpointBytes: 0, targetRecall: 0, originals: 0,
   };
   return new Promise((resolve, reject) => {
     const deadline = Date.now() + CALL_TIMEOUT_MS;
