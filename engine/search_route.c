@@ -109,24 +109,25 @@ static void enter_regions(struct omen_searcher *s, const struct omen_region *top
     }
 }
 
-/* Rows of a table from `from` on, as many as go together. Under inner product every augmented norm
- * is Phi^2. */
+/* Rows of a table from `from` on, as many as go together. Scales and norms are copied: kernels read
+ * whole groups of them, and a row beyond the count may be under way. Under inner product every
+ * augmented norm is Phi^2. */
 static void take_rows(struct omen_searcher *s, const struct omen_region *region, uint32_t from,
                       uint32_t count, struct rows *out)
 {
     const omen_collection *c = s->collection;
+    bool augmented = c->settings.metric == OMEN_METRIC_INNER_PRODUCT;
     uint32_t n = count - from < OMEN_CELL_SCAN_MAX ? count - from : OMEN_CELL_SCAN_MAX;
 
-    *out = (struct rows){.count = n,
-                         .scales = region->scales + from,
-                         .norms = region->norms + from,
-                         .names = region->pivots + from};
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         s->codes[i] = region->codes + (from + i) * c->graph.stride;
-    if (c->settings.metric != OMEN_METRIC_INNER_PRODUCT) return;
-    for (uint32_t i = 0; i < (n + OMEN_PACK_GROUP - 1) / OMEN_PACK_GROUP * OMEN_PACK_GROUP; i++)
-        s->norms[i] = s->snapshot->phi_squared;
-    out->norms = s->norms;
+        s->scales[i] = region->scales[from + i];
+        s->norms[i] = augmented ? s->snapshot->phi_squared : region->norms[from + i];
+    }
+    for (uint32_t i = n; i % OMEN_PACK_GROUP != 0; i++)
+        s->scales[i] = s->norms[i] = 0.0f;
+    *out = (struct rows){
+        .count = n, .scales = s->scales, .norms = s->norms, .names = region->pivots + from};
 }
 
 static void compare_block(struct omen_searcher *s, uint32_t count, const struct rows *rows)

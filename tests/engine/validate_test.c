@@ -29,6 +29,10 @@ static int build(void **state)
                            (struct omen_collection_settings){.dim = DIM, .metric = OMEN_METRIC_L2});
     fixture_insert(c, rows, 0, ROWS, 200);
     free(rows);
+    /* The tests write into ADMIT's tables: its thread must have been through with them. */
+    omen_collection_release(c);
+    fixture_reopen(&f, 2, 0, NULL);
+    c = fixture_acquire(&f, "sound");
     duplicate_slot = 2500;
     linked_slot = 1234;
     return 0;

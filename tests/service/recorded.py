@@ -26,7 +26,8 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / "golden" / "requests-v1"
 VOLATILE = {"incarnation", "logPosition", "searchablePosition", "checkpointPosition", "durationUs",
             "creditBytes", "memoryBytes", "logBytes", "kernels", "expiresUnixS", "epoch",
             "graphHash", "algorithmVersion", "visited", "slots", "slotsMax", "links",
-            "reachedByLinks", "linked", "message", "createdUnixS"}
+            "reachedByLinks", "linked", "message", "createdUnixS",
+            "candidates", "probes"}  # whose defaults change with the algorithm
 OF_SNAPSHOTS = {"id", "bytes"}  # volatile beside createdUnixS; points have an id, too
 RESPONSES = {
     "/omendb.v1.VectorService/Insert": v.InsertResponse,
