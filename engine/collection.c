@@ -103,7 +103,7 @@ omen_code omen_collection_load(omen_engine *engine, char *dir, omen_collection *
         destroy(c);
         return code;
     }
-    omen_memory_budget_settle(c, 0, false);
+    omen_memory_budget_settle(c, omen_memory_budget_count(c), 0, false);
     atomic_store(&c->checkpoints.death_s, c->admit.death_s);
     atomic_store_explicit(&c->durable_position, c->admit.position, memory_order_release);
     *out = c;

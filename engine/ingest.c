@@ -852,13 +852,15 @@ static void settle(struct omen_ingest *ingest, const struct omen_pending *p)
 static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct group *group)
 {
     bool room_again = group->refused;
+    struct omen_memory_counts counts;
 
+    (void)pthread_mutex_lock(&c->admit_mutex); /* validate may look at it */
     if (group->refused) {
-        (void)pthread_mutex_lock(&c->admit_mutex); /* validate may look at it */
         tell_receipts(c, c->admit.open);
         omen_epoch_forget_receipts(c->admit.open);
-        (void)pthread_mutex_unlock(&c->admit_mutex);
     }
+    counts = omen_memory_budget_count(c);
+    (void)pthread_mutex_unlock(&c->admit_mutex);
     (void)pthread_mutex_lock(&ingest->mutex);
     if (group->complete.first != NULL) {
         if (c->complete_last != NULL)
@@ -869,7 +871,8 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
         list_apply(ingest, c);
     }
     set_timer(ingest, c);
-    omen_memory_budget_settle(c, group->queued, group->squeezed && group->checkpoint_position != 0);
+    omen_memory_budget_settle(c, counts, group->queued,
+                              group->squeezed && group->checkpoint_position != 0);
     c->open_dirty = omen_admit_open_dirty(&c->admit);
     c->open_points = (uint32_t)c->admit.open->record_points;
     if (close_due(c)) list_log(ingest, c);

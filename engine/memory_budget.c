@@ -56,16 +56,25 @@ omen_code omen_memory_budget_queue(omen_collection *collection, uint64_t points,
     return OMEN_OK;
 }
 
-void omen_memory_budget_settle(omen_collection *collection, uint64_t points, bool boundary)
+struct omen_memory_counts omen_memory_budget_count(const omen_collection *collection)
 {
-    struct omen_memory_share *share = &collection->memory_share;
     const struct omen_admit *admit = &collection->admit;
 
+    return (struct omen_memory_counts){.slots = admit->slot_count,
+                                       .free = admit->free.count,
+                                       .dead = admit->dead.count > 0 || admit->swept.count > 0};
+}
+
+void omen_memory_budget_settle(omen_collection *collection, struct omen_memory_counts counts,
+                               uint64_t points, bool boundary)
+{
+    struct omen_memory_share *share = &collection->memory_share;
+
     share->queued -= points;
-    share->slots = admit->slot_count;
-    share->free = admit->free.count;
+    share->slots = counts.slots;
+    share->free = counts.free;
     if (boundary && share->squeezed > 0) share->squeezed--;
-    if (admit->dead.count == 0 && admit->swept.count == 0) share->squeezed = 0;
+    if (!counts.dead) share->squeezed = 0;
     set_bytes(collection, bytes_with(collection, share->queued));
 }
 

@@ -35,10 +35,20 @@ struct omen_memory_share {
  * Fails: OMEN_RESOURCE_EXHAUSTED MEMORY_LIMIT with figures, nothing changed. */
 OMEN_CHECKED omen_code omen_memory_budget_queue(omen_collection *collection, uint64_t points,
                                                 omen_error *err);
+struct omen_memory_counts {
+    uint32_t slots, free;
+    bool dead; /* some are dead, or swept and not free yet */
+};
+
+/* What ADMIT's lists say. Log thread, under admit_mutex: a check of the collection may look at the
+ * same lists. */
+struct omen_memory_counts omen_memory_budget_count(const omen_collection *collection);
+
 /* So many of them have left the queue, and ADMIT stands as it does; `boundary`: one of those that
  * the share is squeezed for was written. The log thread, under the queues' mutex; at start-up the
  * opening thread. */
-void omen_memory_budget_settle(omen_collection *collection, uint64_t points, bool boundary);
+void omen_memory_budget_settle(omen_collection *collection, struct omen_memory_counts counts,
+                               uint64_t points, bool boundary);
 /* The collection ends. */
 void omen_memory_budget_leave(omen_collection *collection);
 
