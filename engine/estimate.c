@@ -38,7 +38,8 @@ static uint64_t cell_bytes(size_t stride, uint64_t slots)
     while (capacity < pivots)
         capacity *= 2;
     /* Each cell's last block is half full. */
-    return capacity * (stride + PIVOT_BYTES) +
+    /* Regions' tables are three quarters full, and hold every pivot once. */
+    return capacity * (stride + PIVOT_BYTES) + pivots * 4 / 3 * (stride + PIVOT_BYTES + 8) +
            pivots * (sizeof(struct omen_cell) + sizeof(struct omen_cell *) + sizeof(uint32_t)) +
            (slots / OMEN_CELL_BLOCK_MEMBERS + pivots / 2 + 1) * sizeof(struct omen_cell_block);
 }

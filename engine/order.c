@@ -66,8 +66,9 @@ static void rank_cells(struct omen_step *step)
     for (uint32_t r = 0; r < count; r++) {
         const struct omen_region *region = omen_regions_region(tops, r);
 
-        for (uint32_t i = 0; i < region->count; i++)
-            step->ranks[region->pivots[i]] = rank++;
+        for (uint32_t i = 0; i < region->count; i++) {
+            if (c->regions.homes[region->pivots[i]] == r) step->ranks[region->pivots[i]] = rank++;
+        }
     }
     for (uint32_t i = 0; count == 0 && i < c->cells.count; i++)
         step->ranks[i] = i;

@@ -7,6 +7,9 @@
 
 #define ROWS_AT_FIRST 32u
 
+/* A table is made again when one row in so many is stale. */
+#define STALE_SHARE 4u
+
 /* Pivots that are compared with tops in one go. */
 #define TILE 32u
 
@@ -117,11 +120,11 @@ omen_code omen_regions_check(const struct omen_regions *regions, const struct om
     for (uint32_t r = 0; code == OMEN_OK && r < tops->count; r++) {
         const struct omen_region *region = omen_regions_region(tops, r);
 
-        rows += region->count;
+        rows += region->count - region->stale;
         for (uint32_t i = 0; code == OMEN_OK && i < region->count; i++) {
             uint32_t pivot = region->pivots[i];
 
-            if (pivot >= cells->count || regions->homes[pivot] != r ||
+            if (pivot >= cells->count ||
                 memcmp(region->codes + i * graph->stride,
                        omen_graph_code(graph, omen_cells_pivot(cells, pivot)), graph->stride) != 0)
                 code = omen_fail(err, OMEN_INTERNAL, "row %u of region %u is not pivot %u", i, r,
@@ -213,9 +216,8 @@ static omen_code take_over(struct update *u, uint32_t top_pivot, struct omen_reg
     omen_code_prepare(u->kernels, omen_graph_code(u->graph, top_slot), top_meta, &prepared);
     probe = omen_prepared_probe(&prepared);
     for (uint32_t region = 0; region < top && code == OMEN_OK; region++) {
-        const struct omen_region *r = omen_regions_region(tops, region);
+        struct omen_region *r = atomic_load_explicit(&tops->regions[region], memory_order_relaxed);
         uint32_t other_slot = omen_cells_pivot(u->cells, tops->pivots[region]);
-        uint32_t moved = 0;
 
         for (uint32_t i = 0; i < r->count && code == OMEN_OK; i++) {
             uint32_t pivot = r->pivots[i];
@@ -224,20 +226,21 @@ static omen_code take_over(struct update *u, uint32_t top_pivot, struct omen_reg
                 u, meta, top_meta,
                 u->kernels->dot_i8_one(r->codes + i * u->graph->stride, &probe, u->graph->stride));
 
-            if (d > regions->home_distances[pivot] ||
+            if (regions->homes[pivot] != region || d > regions->home_distances[pivot] ||
                 (d == regions->home_distances[pivot] && top_slot > other_slot))
                 continue;
             regions->homes[pivot] = top;
             regions->home_distances[pivot] = d;
             code = add_row(u, into, pivot, NULL);
-            moved++;
+            r->stale++;
         }
-        if (moved > 0 && code == OMEN_OK) code = leave_out(u, region);
+        if (code == OMEN_OK && r->stale > 0 && r->stale * STALE_SHARE >= r->count)
+            code = leave_out(u, region);
     }
     return code;
 }
 
-/* Makes the region's table again, without the pivots that have left. */
+/* Makes the region's table again, without stale rows. */
 static omen_code leave_out(struct update *u, uint32_t region)
 {
     struct omen_regions *regions = u->regions;
@@ -330,6 +333,7 @@ static omen_code add_row(struct update *u, struct omen_region *_Atomic *table, u
         if (more == NULL)
             return omen_fail(u->err, OMEN_RESOURCE_EXHAUSTED, "rows for %u pivots", count + 1);
         if (t != NULL) {
+            more->stale = t->stale;
             memcpy(more->codes, t->codes, count * stride);
             memcpy(more->pivots, t->pivots, count * sizeof *t->pivots);
             memcpy(more->scales, t->scales, count * sizeof *t->scales);

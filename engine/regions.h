@@ -19,6 +19,11 @@
  *   - That suffices: a row below the count, and what its pivot's number names (the cell: cells.h),
  *     was written before it.
  *   - A reader beside a change may miss a pivot or see it twice: it costs an entry point.
+ *
+ * A pivot that a new top takes over stays in its old region's table, as a stale row, until there
+ * are too many of those: a new top takes a few from many regions, and to make all their tables
+ * again each time would leave as many old ones for the next boundary. Builds skip stale rows;
+ * searches, which may not ask for homes, meet such a pivot twice.
  */
 #ifndef OMEN_REGIONS_H
 #define OMEN_REGIONS_H
@@ -37,7 +42,9 @@ struct omen_region {
      * (acquire). */
     struct omen_region *_Atomic *regions;
 
-    struct omen_region *retired; /* the applier's list of tables that have gone */
+    /* Applier only. */
+    uint32_t stale;              /* rows whose pivot has another region now */
+    struct omen_region *retired; /* the list of tables that have gone */
 
     /* Written by the applier (release), read by searches (acquire). */
     _Atomic uint32_t count;

@@ -17,9 +17,10 @@ static void find_regions(struct omen_step *step, struct omen_worker *w, uint32_t
                          uint32_t count, const struct omen_region *tops);
 static void scan_regions(struct omen_step *step, struct omen_worker *w, uint32_t first,
                          const struct omen_region *tops);
-static uint32_t gather_rows(struct omen_step *step, struct omen_worker *w,
-                            const struct omen_region *region, uint32_t from, bool pack,
-                            struct omen_members *out);
+static bool gather_rows(struct omen_step *step, struct omen_worker *w,
+                        const struct omen_region *table, uint32_t from, uint32_t r,
+                        struct omen_members *out);
+static void pack_rows(struct omen_step *step, struct omen_worker *w, struct omen_members *members);
 static void begin_nearest(const struct omen_step *step, struct omen_worker *w, uint32_t count,
                           uint32_t keep);
 static void settle(struct omen_step *step, struct omen_nearest *nearest, uint32_t point);
@@ -122,16 +123,12 @@ static void route_blocks(void *context, uint32_t worker)
 static void find_regions(struct omen_step *step, struct omen_worker *w, uint32_t first,
                          uint32_t count, const struct omen_region *tops)
 {
-    uint32_t rows[OMEN_CELL_SCAN_MAX];
-
     begin_nearest(step, w, count, OMEN_ROUTE_REGIONS);
     for (uint32_t from = 0; from < tops->count; from += OMEN_CELL_SCAN_MAX) {
         struct omen_members members;
-        uint32_t n = gather_rows(step, w, tops, from, count >= OMEN_PACK_POINTS_MIN, &members);
 
-        for (uint32_t i = 0; i < n; i++)
-            rows[i] = from + i;
-        members.slots = rows;
+        if (!gather_rows(step, w, tops, from, OMEN_CELL_NONE, &members)) continue;
+        if (count >= OMEN_PACK_POINTS_MIN) pack_rows(step, w, &members);
         for (uint32_t at = 0; at < count; at += OMEN_TILE_POINTS) {
             uint32_t tile = count - at < OMEN_TILE_POINTS ? count - at : OMEN_TILE_POINTS;
             struct omen_nearest *nearest[OMEN_TILE_POINTS];
@@ -161,7 +158,8 @@ static void scan_regions(struct omen_step *step, struct omen_worker *w, uint32_t
         for (uint32_t from = 0; begin < end && from < region->count; from += OMEN_CELL_SCAN_MAX) {
             struct omen_members members;
 
-            (void)gather_rows(step, w, region, from, end - begin >= OMEN_PACK_POINTS_MIN, &members);
+            if (!gather_rows(step, w, region, from, r, &members)) continue;
+            if (end - begin >= OMEN_PACK_POINTS_MIN) pack_rows(step, w, &members);
             for (uint32_t at = begin; at < end; at += OMEN_TILE_POINTS) {
                 uint32_t tile = end - at < OMEN_TILE_POINTS ? end - at : OMEN_TILE_POINTS;
                 struct omen_nearest *nearest[OMEN_TILE_POINTS];
@@ -177,29 +175,41 @@ static void scan_regions(struct omen_step *step, struct omen_worker *w, uint32_t
     }
 }
 
-/* A table's rows from `from` on, as many as a matrix takes; returns how many. */
-static uint32_t gather_rows(struct omen_step *step, struct omen_worker *w,
-                            const struct omen_region *region, uint32_t from, bool pack,
-                            struct omen_members *out)
+/* A table's rows from `from` on, as many as a matrix takes; of region `r` those that are not stale.
+ * False: none. */
+static bool gather_rows(struct omen_step *step, struct omen_worker *w,
+                        const struct omen_region *table, uint32_t from, uint32_t r,
+                        struct omen_members *out)
 {
     const omen_collection *c = step->collection;
-    size_t stride = c->graph.stride;
-    uint32_t left = region->count - from;
-    uint32_t n = left < OMEN_CELL_SCAN_MAX ? left : OMEN_CELL_SCAN_MAX;
+    uint32_t left = table->count - from;
+    uint32_t rows = left < OMEN_CELL_SCAN_MAX ? left : OMEN_CELL_SCAN_MAX;
+    uint32_t n = 0;
 
-    for (uint32_t i = 0; i < n; i++)
-        w->codes[i] = region->codes + (from + i) * stride;
-    if (pack) c->kernels.pack_i8(w->codes, n, stride, w->packed, w->bias);
-    *out = (struct omen_members){
-        .slots = region->pivots + from,
-        .count = n,
-        .packed = pack ? w->packed : NULL,
-        .bias = w->bias,
-        .scales = region->scales + from,
-        .norms = region->norms + from,
-        .codes = w->codes,
-    };
-    return n;
+    for (uint32_t i = from; i < from + rows; i++) {
+        if (r != OMEN_CELL_NONE && c->regions.homes[table->pivots[i]] != r) continue;
+        w->codes[n] = table->codes + i * c->graph.stride;
+        w->scales[n] = table->scales[i];
+        w->norms[n] = table->norms[i];
+        w->members[n++] = r == OMEN_CELL_NONE ? i : table->pivots[i];
+    }
+    for (uint32_t i = n; i % OMEN_PACK_GROUP != 0; i++)
+        w->scales[i] = w->norms[i] = 0.0f;
+    *out = (struct omen_members){.slots = w->members,
+                                 .count = n,
+                                 .bias = w->bias,
+                                 .scales = w->scales,
+                                 .norms = w->norms,
+                                 .codes = w->codes};
+    return n > 0;
+}
+
+static void pack_rows(struct omen_step *step, struct omen_worker *w, struct omen_members *members)
+{
+    const omen_collection *c = step->collection;
+
+    c->kernels.pack_i8(w->codes, members->count, c->graph.stride, w->packed, w->bias);
+    members->packed = w->packed;
 }
 
 static void begin_nearest(const struct omen_step *step, struct omen_worker *w, uint32_t count,

@@ -30,6 +30,7 @@ static void compare(struct omen_searcher *s, struct omen_query *query, const str
 static void offer(struct omen_searcher *s, struct omen_query *query, const int32_t *dots,
                   const struct rows *rows);
 static void begin(struct omen_query *query, uint32_t keep);
+static void finish(struct omen_nearest *entries);
 
 void omen_search_route(struct omen_searcher *s, uint32_t count)
 {
@@ -42,7 +43,20 @@ void omen_search_route(struct omen_searcher *s, uint32_t count)
     else
         route_regions(s, tops, count);
     for (uint32_t i = 0; i < count; i++)
-        (void)omen_nearest_finish(&s->queries[i].entries);
+        finish(&s->queries[i].entries);
+}
+
+/* Sorts; a pivot that stands in two regions is entered once. */
+static void finish(struct omen_nearest *entries)
+{
+    uint32_t count = omen_nearest_finish(entries);
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept == 0 || entries->keys[i] != entries->keys[kept - 1])
+            entries->keys[kept++] = entries->keys[i];
+    }
+    entries->count = kept;
 }
 
 static void route_flat(struct omen_searcher *s, uint32_t count)
