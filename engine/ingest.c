@@ -520,6 +520,7 @@ static omen_code make_room(omen_collection *c, struct group *group, omen_error *
     const struct omen_admit *admit = &c->admit;
     const uint32_t points = (uint32_t)group->points;
     const uint32_t again = points < admit->free.count ? points : admit->free.count;
+    const uint32_t *slots = again == 0 ? NULL : admit->free.slots + admit->free.count - again;
     uint64_t end = (uint64_t)admit->slot_count + points - again;
     uint64_t spare = 0;
 
@@ -529,8 +530,7 @@ static omen_code make_room(omen_collection *c, struct group *group, omen_error *
         &c->engine->room, group->bytes + omen_originals_missing(&c->originals, (uint32_t)end),
         &spare, err);
     if (code == OMEN_OK)
-        code = omen_originals_reserve(&c->originals, (uint32_t)end, spare,
-                                      admit->free.slots + admit->free.count - again, again, err);
+        code = omen_originals_reserve(&c->originals, (uint32_t)end, spare, slots, again, err);
     return note_full(c, group, false, code, err);
 }
 

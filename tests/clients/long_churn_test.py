@@ -20,6 +20,7 @@ DIM = 16
 LIVE = 12_000  # ids that are there, about
 UPDATES, NEW = 2_000, 1_000  # of one round; as many deletes as new ones
 ROUNDS = WRITES // (UPDATES + 2 * NEW)
+WARM_UP = 40  # rounds until every thread has met what it meets: buffers and heaps are at their size
 PARTS = 6  # what is held in the middle of the second is what the last is held against
 GROWTH_MAX = 1.1
 
@@ -89,6 +90,8 @@ def test_six_hours_of_churn_hold_no_more_than_the_first_sixth(start_server, tmp_
         writer = Writer(client)
         searcher = threading.Thread(target=search_on, args=(server.target, over, failures))
         searcher.start()
+        for _ in range(WARM_UP):
+            writer.round()
         for _ in range(ROUNDS):
             writer.round()
             samples.append(held(server, tmp_path / "server0"))

@@ -19,7 +19,8 @@ def test_every_example_runs_and_prints_what_it_promises(server, tmp_path, docume
         assert "localhost:7420" in example
         script = tmp_path / f"example{number}.py"
         script.write_text(example.replace("localhost:7420", server.target), encoding="utf-8")
-        run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+        run = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True,
+                             text=True, timeout=120)
         assert run.returncode == 0, f"{document}, example {number + 1}:\n{run.stderr}"
         # A comment "# -> text" promises that line of output.
         for promise in re.findall(r"# -> (.*)$", example, re.M):
