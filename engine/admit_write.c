@@ -28,6 +28,8 @@ static omen_code reserve(omen_collection *c, const omen_chunk *chunk, omen_error
 static omen_code write_point(omen_collection *c, omen_chunk *chunk, uint32_t row, struct run *run,
                              omen_error *err);
 static bool is_unchanged(omen_collection *c, const omen_chunk *chunk, uint32_t row, uint32_t slot);
+static omen_code mend_original(omen_collection *c, const omen_chunk *chunk, uint32_t row,
+                               uint32_t slot, omen_error *err);
 static void set_expiry(omen_collection *c, const omen_chunk *chunk, uint32_t row, uint32_t slot);
 static void place_point(omen_collection *c, omen_chunk *chunk, uint32_t row, uint32_t slot,
                         uint32_t hash);
@@ -188,7 +190,7 @@ static omen_code write_point(omen_collection *c, omen_chunk *chunk, uint32_t row
     }
     if (old != OMEN_SLOT_NONE && is_unchanged(c, chunk, row, old)) {
         set_expiry(c, chunk, row, old);
-        return OMEN_OK;
+        return mend_original(c, chunk, row, old, err);
     }
     if (old != OMEN_SLOT_NONE) omen_admit_kill(c, old);
     slot = admit->free.count > 0 ? admit->free.slots[--admit->free.count] : admit->slot_count++;
@@ -223,6 +225,15 @@ static bool is_unchanged(omen_collection *c, const omen_chunk *chunk, uint32_t r
            memcmp(omen_graph_code(&c->graph, slot), chunk->codes + row * chunk->stride,
                   chunk->stride) == 0 &&
            *omen_graph_original_hash(&c->graph, slot) == original_hash(chunk, row);
+}
+
+/* What came again is what a damaged row ought to be. A reader leaves it out until it is written. */
+static omen_code mend_original(omen_collection *c, const omen_chunk *chunk, uint32_t row,
+                               uint32_t slot, omen_error *err)
+{
+    if (!omen_doubts_knows_damage(c->originals.doubts, slot)) return OMEN_OK;
+    return omen_originals_write(&c->originals, slot, 1, chunk->vectors + (size_t)row * chunk->dim,
+                                err);
 }
 
 static void set_expiry(omen_collection *c, const omen_chunk *chunk, uint32_t row, uint32_t slot)

@@ -490,6 +490,8 @@ static omen_code fill_tables(struct reading *r, omen_error *err)
         const struct omen_id id = omen_graph_id_of(graph, slot);
 
         if (flags == 0) continue;
+        if (omen_graph_visible(graph, slot, r->state.epoch))
+            omen_doubts_add(c->originals.doubts, slot);
         if ((flags & OMEN_SLOT_NAMELESS) == 0)
             omen_slot_table_add(&c->admit.ids, omen_id_hash(&id), slot);
         if ((flags & OMEN_SLOT_LINKED) != 0 && *omen_graph_copies(graph, slot) > 0)

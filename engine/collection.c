@@ -165,6 +165,9 @@ void omen_collection_get_info(omen_collection *collection, struct omen_collectio
     out->calibration = collection->tuning.calibration;
     (void)pthread_mutex_unlock(&collection->tuning_mutex);
     omen_checkpointer_get_info(collection, &out->checkpoint);
+    out->vectors_checked = atomic_load(&collection->originals.doubts->checked);
+    out->vectors_unchecked = atomic_load(&collection->originals.doubts->count);
+    out->vectors_damaged = atomic_load(&collection->originals.doubts->damaged_count);
     if (collection->engine->ingest != NULL)
         out->refusal_code = omen_ingest_check(collection, &out->refusal);
 #define OP(field, type) out->kernels[i++] = collection->kernels.field##_name;

@@ -66,6 +66,7 @@ struct omen_collection {
     _Atomic uint32_t calibrate_waiting; /* clients that wait for the mutex: hurry */
     uint64_t calibrate_after_ns;        /* calibrator's thread only (calibrator.c), like the next */
     bool calibrate_failed;
+    uint64_t scrub_after_ns; /* scrubber's thread only */
 
     /* Any thread. */
     _Atomic uint32_t references;

@@ -9,6 +9,7 @@
 
 #include "engine/calibrator.h"
 #include "engine/checkpointer.h"
+#include "engine/scrubber.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
@@ -78,6 +79,8 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     if (code == OMEN_OK) code = omen_checkpointer_start(engine->checkpointer, err);
     if (code == OMEN_OK && engine->calibrate_seconds > 0)
         code = omen_calibrator_start(engine, &engine->calibrator, err);
+    if (code == OMEN_OK && engine->scrub_mib > 0)
+        code = omen_scrubber_start(engine, &engine->scrubber, err);
     if (code != OMEN_OK) {
         omen_engine_close(engine);
         return code;
@@ -90,6 +93,7 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
 void omen_engine_close(omen_engine *engine)
 {
     if (engine == NULL) return;
+    omen_scrubber_stop(engine->scrubber);
     omen_calibrator_stop(engine->calibrator); /* first: it writes to logs */
     omen_checkpointer_stop(engine->checkpointer);
     omen_ingest_stop(engine->ingest); /* then this: the applier looks at the pool */
@@ -335,6 +339,10 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
                          "and 100",
                          options->calibrate_seconds, options->calibrate_percent,
                          OMEN_CALIBRATE_SECONDS_MAX);
+    if (options->scrub_mib > OMEN_SCRUB_MIB_MAX)
+        return omen_fail(err, OMEN_INVALID_ARGUMENT, "scrub_mib is %u; it is at most %u",
+                         options->scrub_mib, OMEN_SCRUB_MIB_MAX);
+    engine->scrub_mib = options->scrub_mib;
     engine->calibrate_seconds = options->calibrate_seconds;
     engine->calibrate_percent = options->calibrate_percent == 0 ? OMEN_CALIBRATE_PERCENT_DEFAULT
                                                                 : options->calibrate_percent;

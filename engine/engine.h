@@ -74,6 +74,9 @@ struct omen_engine_options {
                                      OMEN_CALIBRATE_SECONDS_MAX; 0: only when asked for, and on
                                      stored points, as no query is kept */
     uint32_t calibrate_percent;   /* of one core, 1..100; 0 = OMEN_CALIBRATE_PERCENT_DEFAULT */
+    uint32_t scrub_mib;           /* MiB/s of originals that are compared with their hashes
+                                     (scrubber.h), up to OMEN_SCRUB_MIB_MAX; 0: only what is
+                                     touched */
     omen_event_fn *event;         /* NULL: nobody listens */
     omen_writes_fn *writes;       /* NULL: nobody listens */
     void *event_user;             /* of both */
@@ -212,7 +215,10 @@ struct omen_collection_info {
     uint64_t log_bytes;
     struct omen_calibration calibration;
     struct omen_checkpoint_info checkpoint;
-    omen_code refusal_code; /* not OMEN_OK: it takes no writes, and why */
+    uint64_t vectors_checked;   /* rows of originals compared with their hashes since the start */
+    uint64_t vectors_unchecked; /* not compared yet since they were read from a disk, or damaged */
+    uint64_t vectors_damaged;   /* not served until they are written again */
+    omen_code refusal_code;     /* not OMEN_OK: it takes no writes, and why */
     omen_error refusal;
     const char *kernels[OMEN_KERNEL_NAMES_MAX]; /* static strings; NULL ends the list */
 };

@@ -13,6 +13,7 @@
 struct omen_calibrator;
 struct omen_checkpointer;
 struct omen_ingest;
+struct omen_scrubber;
 struct omen_search_pool;
 struct omen_step;
 
@@ -27,6 +28,7 @@ struct omen_engine {
     uint32_t search_threads;
     uint32_t calibrate_seconds;
     uint32_t calibrate_percent;
+    uint32_t scrub_mib;
     unsigned isas;
     omen_event_fn *event;
     void *event_user;
@@ -40,6 +42,7 @@ struct omen_engine {
     uint32_t loaded, to_load; /* collections; at start-up */
     struct omen_search_pool *pool;
     struct omen_calibrator *calibrator; /* NULL: calibrations are made when asked for */
+    struct omen_scrubber *scrubber;     /* NULL: rows are checked when they are touched */
     struct omen_room room;              /* room.h says whose it is */
     struct omen_memory_budget memory;
 

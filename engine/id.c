@@ -1,6 +1,8 @@
 /* id.c - see id.h and engine.h. */
 #include "engine/id.h"
 
+#include <stdio.h>
+
 #include <string.h>
 
 #include "engine/memory.h"
@@ -31,4 +33,24 @@ uint32_t omen_id_hash(const struct omen_id *id)
 {
     if (id->key_bytes == 0) return (uint32_t)XXH3_64bits(&id->num, sizeof id->num);
     return (uint32_t)XXH3_64bits_withSeed(id->key, id->key_bytes, 1);
+}
+
+void omen_id_describe(const struct omen_id *id, char out[OMEN_ID_TEXT_BYTES])
+{
+    size_t used = 0;
+
+    if (id->key_bytes == 0) {
+        (void)snprintf(out, OMEN_ID_TEXT_BYTES, "%llu", (unsigned long long)id->num);
+        return;
+    }
+    out[used++] = '"';
+    for (uint32_t i = 0; i < id->key_bytes && used + 7 < OMEN_ID_TEXT_BYTES; i++) {
+        const unsigned char c = id->key[i];
+
+        if (c >= ' ' && c < 127 && c != '"' && c != '\\')
+            out[used++] = (char)c;
+        else
+            used += (size_t)snprintf(out + used, OMEN_ID_TEXT_BYTES - used, "\\x%02x", c);
+    }
+    (void)snprintf(out + used, OMEN_ID_TEXT_BYTES - used, "\"");
 }

@@ -29,6 +29,11 @@ static inline struct omen_id omen_id_of(uint64_t stored, bool keyed)
 
 uint32_t omen_id_hash(const struct omen_id *id);
 
+/* For a sentence, which has 255 bytes: 7, or "key", cut off where it is long. Bytes that are no
+ * plain text are shown as \xNN. */
+#define OMEN_ID_TEXT_BYTES 100u
+void omen_id_describe(const struct omen_id *id, char out[OMEN_ID_TEXT_BYTES]);
+
 static inline bool omen_id_equal(const struct omen_id *a, const struct omen_id *b)
 {
     if (a->key_bytes != b->key_bytes) return false;

@@ -2,29 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/engine.h"
-
-/* How an id is named in a sentence: 7, or "key". Bytes that are no plain text are shown as \\xNN.
- */
-static void name_id(const struct omen_item_error *item, char *out, size_t room)
-{
-    size_t used = 0;
-
-    if (!item->has_id || item->key_bytes == 0) {
-        (void)snprintf(out, room, "%llu", (unsigned long long)item->num);
-        return;
-    }
-    out[used++] = '"';
-    for (uint32_t i = 0; i < item->key_bytes && used + 6 < room; i++) {
-        uint8_t c = item->key[i];
-
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
-            out[used++] = (char)c;
-        else
-            used += (size_t)snprintf(out + used, room - used, "\\x%02x", c);
-    }
-    (void)snprintf(out + used, room - used, "\"");
-}
+#include "engine/id.h"
 
 static omen_code describe_vector(enum omen_refusal refusal, uint32_t detail, uint32_t dim,
                                  omen_error *out)
@@ -70,9 +48,12 @@ static omen_code describe_vector(enum omen_refusal refusal, uint32_t detail, uin
 omen_code omen_item_error_describe(const struct omen_item_error *item, uint32_t dim,
                                    omen_error *out)
 {
-    char id[4 * OMEN_KEY_BYTES_MAX + 8];
+    const struct omen_id named = item->has_id && item->key_bytes > 0
+                                     ? omen_id_key(item->key, item->key_bytes)
+                                     : omen_id_num(item->num);
+    char id[OMEN_ID_TEXT_BYTES];
 
-    name_id(item, id, 100); /* a sentence has 255 bytes: a long key is cut */
+    omen_id_describe(&named, id);
     switch (item->refusal) {
     case OMEN_REFUSED_EXISTS:
         return omen_fail_because(out, OMEN_ALREADY_EXISTS, "ALREADY_EXISTS",

@@ -73,7 +73,8 @@
 #define OMEN_CALIBRATE_QUERIES_LIVE    64u  /* fewer than these, and stored points stand in */
 #define OMEN_CALIBRATE_QUERIES_MIN     16u  /* however large the collection */
 #define OMEN_CALIBRATE_SECONDS_MAX     86400u
-#define OMEN_CALIBRATE_PERCENT_DEFAULT 10u /* of one core */
+#define OMEN_SCRUB_MIB_MAX             4096u /* a second; no file system reads faster */
+#define OMEN_CALIBRATE_PERCENT_DEFAULT 10u   /* of one core */
 
 /* Streams. */
 /* Bytes between push and searchable: of one stream (two epochs), and of all of a collection. */

@@ -70,6 +70,8 @@ omen_code omen_originals_open(struct omen_originals *originals, struct omen_stor
     originals->stored_rows = (uint32_t)(STORED_BYTES / originals->row_bytes);
     code = open_file(originals, options->dir, err);
     if (code != OMEN_OK) goto done;
+    code = omen_doubts_create(&originals->doubts, err);
+    if (code != OMEN_OK) goto done;
     originals->segments = omen_pages_map(SEGMENTS_MAX * sizeof *originals->segments);
     originals->stored = omen_alloc_aligned(originals->stored_rows * originals->row_bytes);
     if (originals->segments == NULL || originals->stored == NULL) {
@@ -113,6 +115,7 @@ void omen_originals_close(struct omen_originals *originals)
         storage->ops->unmap(storage, (void *)(uintptr_t)originals->segments[i],
                             segment_bytes(originals));
     omen_pages_unmap((void *)originals->segments, SEGMENTS_MAX * sizeof *originals->segments);
+    omen_doubts_destroy(originals->doubts);
     omen_free(originals->stored);
     if (originals->file >= 0) storage->ops->close(storage, originals->file);
     memset(originals, 0, sizeof *originals);
@@ -210,17 +213,12 @@ static void store_row(const struct omen_originals *originals, const float *row, 
         memcpy(out, row, originals->dim * sizeof *row);
 }
 
-omen_code omen_originals_write(struct omen_originals *originals, uint32_t first, uint32_t count,
-                               const float *rows, omen_error *err)
+static omen_code store_rows(struct omen_originals *originals, uint32_t first, uint32_t count,
+                            const float *rows, omen_error *err)
 {
     const size_t bytes = originals->row_bytes;
-    const uint64_t missing = omen_originals_missing(originals, first + count);
-    omen_code code = map_segments(originals, first + count, err);
+    omen_code code = OMEN_OK;
 
-    if (code == OMEN_OK && missing > 0) code = extend(originals, missing, 0, err);
-    if (code != OMEN_OK) return code;
-    if (!originals->half && bytes == originals->dim * sizeof *rows)
-        return write_all(originals, rows, count * bytes, first * (uint64_t)bytes, err);
     for (uint32_t at = 0; at < count && code == OMEN_OK; at += originals->stored_rows) {
         const uint32_t left = count - at;
         const uint32_t n = left < originals->stored_rows ? left : originals->stored_rows;
@@ -234,6 +232,24 @@ omen_code omen_originals_write(struct omen_originals *originals, uint32_t first,
     return code;
 }
 
+omen_code omen_originals_write(struct omen_originals *originals, uint32_t first, uint32_t count,
+                               const float *rows, omen_error *err)
+{
+    const size_t bytes = originals->row_bytes;
+    const uint64_t missing = omen_originals_missing(originals, first + count);
+    omen_code code = map_segments(originals, first + count, err);
+
+    if (code == OMEN_OK && missing > 0) code = extend(originals, missing, 0, err);
+    if (code != OMEN_OK) return code;
+    if (!originals->half && bytes == originals->dim * sizeof *rows)
+        code = write_all(originals, rows, count * bytes, first * (uint64_t)bytes, err);
+    else
+        code = store_rows(originals, first, count, rows, err);
+    /* Not before: a damaged row that is mended in place is left out until it is whole. */
+    if (code == OMEN_OK) omen_doubts_clear(originals->doubts, first, count);
+    return code;
+}
+
 /* Punching zeroes the edges of a range, too. Where a file system cannot, zeros are written. */
 static omen_code erase_rows(struct omen_originals *originals, uint32_t first, uint32_t count,
                             omen_error *err)
@@ -242,6 +258,7 @@ static omen_code erase_rows(struct omen_originals *originals, uint32_t first, ui
     const uint64_t offset = first * (uint64_t)originals->row_bytes;
     const uint64_t bytes = count * (uint64_t)originals->row_bytes;
 
+    omen_doubts_clear(originals->doubts, first, count);
     if (storage->ops->punch(storage, originals->file, offset, bytes) == 0) return OMEN_OK;
     if (errno != EOPNOTSUPP)
         return omen_fail(err, OMEN_UNAVAILABLE, "erase %u rows of %s: %m", count,

@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/doubts.h"
 #include "engine/engine.h"
 #include "engine/graph.h"
 #include "engine/slots.h"
@@ -35,6 +36,7 @@ struct omen_originals {
     struct omen_storage *storage;       /* borrowed */
     const struct omen_kernels *kernels; /* borrowed */
     int file;
+    struct omen_doubts *doubts; /* which rows are not known to be good */
     uint32_t dim;
     bool half;
     size_t row_bytes;

@@ -1,5 +1,6 @@
 /* rerank.c - exact distances on the originals for the best of a walk, and their duplicates. */
 #include "engine/memory.h"
+#include "engine/scrubber.h"
 #include "engine/search.h"
 
 #define RERANK_BATCH OMEN_SCAN_ROWS
@@ -55,6 +56,7 @@ static omen_code collect(struct omen_searcher *s, const struct omen_walk *walk, 
         for (uint32_t slot = omen_key_slot(walk->pool[i]); slot != OMEN_SLOT_NONE;
              slot = atomic_load_explicit(omen_graph_chain(&c->graph, slot), memory_order_acquire)) {
             if (!omen_graph_visible(&c->graph, slot, s->snapshot->epoch)) continue;
+            if (!omen_original_is_sound(c, slot)) continue;
             if (!add_slot(s, slot))
                 return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "%u slots to re-rank",
                                  s->head_count);

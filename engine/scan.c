@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/memory.h"
+#include "engine/scrubber.h"
 #include "engine/search.h"
 
 /* A look at the clock every so many rows. */
@@ -65,15 +66,16 @@ _Static_assert(OMEN_SEGMENT_SLOTS % OMEN_SCAN_ROWS == 0, "a tile must not span s
 static void scan_tile(struct omen_searcher *s, const struct omen_search_private *p, uint32_t first,
                       uint32_t rows, struct omen_top *tops, uint32_t count)
 {
-    const struct omen_graph *graph = &p->search->collection->graph;
+    const omen_collection *c = p->search->collection;
 
     for (uint32_t r = 0; r < rows;) {
         uint32_t n = 0;
 
-        while (r + n < rows && omen_graph_visible(graph, first + r + n, p->snapshot.epoch))
+        while (r + n < rows && omen_graph_visible(&c->graph, first + r + n, p->snapshot.epoch) &&
+               omen_original_is_sound(c, first + r + n))
             n++;
         if (n > 0) scan_run(s, p, first + r, n, tops, count);
-        r += n + 1; /* the one behind a run is not visible */
+        r += n + 1; /* the one behind a run is not visible, or damaged */
     }
 }
 

@@ -55,6 +55,8 @@ static const struct setting settings[] = {
      "between two calibrations of a collection's ef to its target recall; 0: only on request"},
     {"calibrate_percent", NUMBER, AT(calibrate_percent), 1, 100, "10",
      "of one core that calibrations may take"},
+    {"scrub_mib_per_second", NUMBER, AT(scrub_mib_per_second), 0, OMEN_SCRUB_MIB_MAX, "16",
+     "of stored vectors that are compared with their hashes, once a day; 0: only what is read"},
     {"drain_seconds", NUMBER, AT(drain_seconds), 0, 3600, "10",
      "how long calls may take to end after SIGTERM"},
     {"checkpoint_seconds", NUMBER_OR_OFF, AT(checkpoint_seconds), 1, 86400, "3",

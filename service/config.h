@@ -42,6 +42,7 @@ struct omen_config {
     uint32_t checkpoint_seconds; /* OMEN_CONFIG_OFF: none are written */
     uint32_t calibrate_seconds;  /* 0: only when asked for */
     uint32_t calibrate_percent;
+    uint32_t scrub_mib_per_second; /* 0: off */
 
     /* Connections; seconds, 0: for ever. */
     uint32_t max_connection_age_seconds;

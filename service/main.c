@@ -244,6 +244,7 @@ static void *open_engine(void *user)
         .search_threads = config->search_threads,
         .calibrate_seconds = config->calibrate_seconds,
         .calibrate_percent = config->calibrate_percent,
+        .scrub_mib = config->scrub_mib_per_second,
         .simd = config->simd[0] == '\0' ? NULL : config->simd,
         .event = log_event,
         .event_user = loading,

@@ -33,6 +33,11 @@ static const struct gauge gauges[] = {
      AT(checkpoint.failures)},
     {"checkpoint_damaged", "Checkpoint files that could not be read at the start.",
      AT(checkpoint.damaged)},
+    {"vectors_checked", "Stored vectors compared with their hashes since the start.",
+     AT(vectors_checked)},
+    {"vectors_unchecked", "Stored vectors not compared since the start, or damaged.",
+     AT(vectors_unchecked)},
+    {"vectors_damaged", "Stored vectors that are damaged, and not served.", AT(vectors_damaged)},
 };
 
 static void add(_Atomic uint64_t *counter, uint64_t value)

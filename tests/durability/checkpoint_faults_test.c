@@ -21,6 +21,11 @@
 #define POINTS 900u
 #define CHUNK  60u
 #define PAGE   4096u
+#ifdef __SANITIZE_THREAD__ /* its threads do the same whichever call fails */
+#define STRIDE 5u
+#else
+#define STRIDE 1u
+#endif
 
 struct world {
     struct omen_storage *storage;
@@ -199,7 +204,7 @@ static void a_call_that_fails_while_a_checkpoint_is_written_loses_nothing(void *
 
     (void)state;
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        for (uint64_t nth = 1; nth <= (calls[i] == OMEN_STORAGE_WRITE ? 80 : 24); nth++) {
+        for (uint64_t nth = 1; nth <= (calls[i] == OMEN_STORAGE_WRITE ? 80 : 24); nth += STRIDE) {
             write_with_fault(calls[i], nth, nth % 3 == 0 ? ENOSPC : EIO, &failures);
             runs++;
         }
@@ -222,7 +227,7 @@ static void a_call_that_fails_while_a_checkpoint_is_read_is_told(void **state)
     }
     close_engine(&w);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        for (uint64_t nth = 1; nth <= 90; nth++) {
+        for (uint64_t nth = 1; nth <= 90; nth += STRIDE) {
             omen_error err = {0};
 
             let_fail(&w, calls[i], nth, EIO);
@@ -242,7 +247,7 @@ static void a_call_that_fails_while_a_checkpoint_is_read_is_told(void **state)
         }
     }
     print_message("%u starts refused, %u from the older checkpoint\n", refused, older);
-    assert_true(refused > 10 && older > 10);
+    assert_true(refused > 10 / STRIDE && older > 10 / STRIDE);
     open_or_fail(&w);
     expect_points(&w, 4 * CHUNK);
     close_engine(&w);

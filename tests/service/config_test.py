@@ -52,6 +52,7 @@ def test_every_flag_exists_in_the_environment_and_in_the_file(config_file):
     values = {"data_dir": "/x", "grpc_host": "::1", "grpc_port": "5", "ingest_threads": "2",
               "search_threads": "3", "shards": "4", "simd": "ref", "drain_seconds": "6",
               "calibrate_seconds": "0", "calibrate_percent": "11",
+              "scrub_mib_per_second": "21",
               "max_connection_age_seconds": "7", "http_host": "::1", "http_port": "8",
               "max_connection_age_grace_seconds": "9", "max_connection_idle_seconds": "10",
               "keepalive_seconds": "11", "keepalive_timeout_seconds": "12",
