@@ -15,7 +15,7 @@
 #include "engine/keys.h"
 
 #define OMEN_TILE_POINTS  32u   /* points x members at once: their products stay in L1 */
-#define OMEN_BLOCK_POINTS 2048u /* points that one thread proposes for in one go */
+#define OMEN_BLOCK_POINTS 4096u /* points that one thread proposes for in one go */
 
 /* A link to be: `source` chose `target`, so target's row gets source. */
 struct omen_backlink {

@@ -356,4 +356,18 @@ static inline void omen_graph_prefetch_row(const struct omen_graph *graph, uint3
     __builtin_prefetch(row + 128, 0, OMEN_PREFETCH_TO);
 }
 
+/* What an answer needs of a slot beside its original. */
+static inline void omen_graph_prefetch_answer(const struct omen_graph *graph, uint32_t slot)
+{
+    const struct omen_segment *segment = omen_graph_segment(graph, slot);
+    uint32_t at = omen_graph_offset(slot);
+
+    if (!OMEN_TRICK_PREFETCH) return;
+    __builtin_prefetch(&segment->chain[at], 0, OMEN_PREFETCH_TO);
+    __builtin_prefetch(&segment->visibility[at], 0, OMEN_PREFETCH_TO);
+    __builtin_prefetch(&segment->inverse_lengths[at], 0, OMEN_PREFETCH_TO);
+    __builtin_prefetch(&segment->ids[at], 0, OMEN_PREFETCH_TO);
+    __builtin_prefetch(&segment->flags[at], 0, OMEN_PREFETCH_TO);
+}
+
 #endif

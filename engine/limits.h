@@ -14,10 +14,10 @@
 #define OMEN_LINKS_MIN          4u
 #define OMEN_LINKS_MAX          16u /* a row holds 47 links: target 32 and slack */
 #define OMEN_ROW_LINKS          47u /* + its count = 192 bytes = 3 cache lines */
-#define OMEN_CANDIDATES_DEFAULT 48u /* C: nearest points; links come of them */
+#define OMEN_CANDIDATES_DEFAULT 32u /* C: nearest points; links come of them */
 #define OMEN_CANDIDATES_MIN     16u
 #define OMEN_CANDIDATES_MAX     256u
-#define OMEN_PROBES_DEFAULT     40u /* P: cells that a new point looks into */
+#define OMEN_PROBES_DEFAULT     28u /* P: cells that a new point looks into */
 #define OMEN_PROBES_MIN         1u
 #define OMEN_PROBES_MAX         64u
 #define OMEN_CELL_SLOTS         64u   /* one slot in so many becomes a pivot */

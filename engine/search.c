@@ -15,7 +15,7 @@
 #include "engine/memory.h"
 #include "engine/query_sample.h"
 
-/* Half the pool is re-ranked, and at least so many: below, the int8 order would decide. */
+/* As many nodes may be re-ranked as ef says, and at least so many. */
 #define RERANK_MIN 32u
 
 /* More hits than this are not kept for the next search. */
@@ -306,11 +306,18 @@ static void encode(struct omen_searcher *s, const struct omen_search_private *p,
         q->visited = 0;
         (void)omen_code_encode(&c->kernels, c->settings.metric, q->vector, code, &encoded);
         q->inverse_length = encoded.inverse_length;
+        q->key_offset = 0.0f;
+        q->key_factor = c->settings.metric == OMEN_METRIC_COSINE ? 2.0f : 1.0f;
         meta = encoded.meta;
         if (c->settings.metric == OMEN_METRIC_INNER_PRODUCT) {
             /* Two roots, since the quotient of the squares may be too large for a float. */
-            if (meta.norm > 0.0f) meta.scale *= sqrtf(s->snapshot->phi_squared) / sqrtf(meta.norm);
+            float phi = sqrtf(s->snapshot->phi_squared);
+            float stretch = meta.norm > 0.0f ? phi / sqrtf(meta.norm) : 1.0f;
+
+            meta.scale *= stretch;
             meta.norm = s->snapshot->phi_squared;
+            q->key_offset = 2.0f * s->snapshot->phi_squared;
+            q->key_factor = 2.0f * stretch;
         }
         q->prepared.values = s->query_values + i * stride;
         omen_code_prepare(&c->kernels, code, meta, &q->prepared);
@@ -356,7 +363,9 @@ static omen_code walk_run(struct omen_searcher *s, struct omen_search_private *p
 static omen_code begin_walk(struct omen_searcher *s, struct omen_search_private *p,
                             struct omen_walk *walk, struct omen_query *query, omen_error *err)
 {
-    return omen_search_walk_begin(s, walk, query, p->plans[query->number].ef, err);
+    const struct omen_query_plan *plan = &p->plans[query->number];
+
+    return omen_search_walk_begin(s, walk, query, plan->k, plan->ef, err);
 }
 
 /* Re-ranks what a walk found. Not done: it found too few, and begins again with twice the ef. */
@@ -367,7 +376,7 @@ static omen_code end_walk(struct omen_searcher *s, struct omen_search_private *p
     struct omen_query_result *result = &p->results[walk->query->number];
     uint64_t wanted = plan->k < p->snapshot.points ? plan->k : p->snapshot.points;
     struct omen_top *top = &s->top;
-    uint32_t best = walk->ef / 2 > 2 * plan->k ? walk->ef / 2 : 2 * plan->k;
+    uint32_t best = walk->ef > 2 * plan->k ? walk->ef : 2 * plan->k;
     omen_code code = omen_searcher_fit_hits(s, 2 * (size_t)plan->k + 64, err);
 
     if (code != OMEN_OK) return code;
@@ -379,7 +388,7 @@ static omen_code end_walk(struct omen_searcher *s, struct omen_search_private *p
     code = omen_search_rerank(s, walk, best, err);
     if (code != OMEN_OK) return code;
     if (omen_top_finish(top) < wanted && walk->ef * 2 <= OMEN_EF_MAX)
-        return omen_search_walk_begin(s, walk, walk->query, walk->ef * 2, err);
+        return omen_search_walk_begin(s, walk, walk->query, plan->k, walk->ef * 2, err);
     omen_search_answer(p, walk->query->number, top);
     result->visited = walk->query->visited;
     result->ef = walk->ef;

@@ -19,10 +19,12 @@
 #define OMEN_SEARCH_BLOCK 32u /* queries that one thread takes at once */
 /* Of them, those that one thread walks for in turn. */
 #define OMEN_SEARCH_WALKS    (OMEN_TRICK_WALKS_IN_TURN ? 4u : 1u)
-#define OMEN_SEARCH_REGIONS  8u    /* whose pivots a query is compared with */
-#define OMEN_SEARCH_ENTRIES  8u    /* pivots from which a walk starts */
-#define OMEN_SEARCH_CELLS    2u    /* of them, those whose cells' members are entries, too */
-#define OMEN_SEARCH_CELL_MAX 1024u /* members of such a cell that are looked at */
+#define OMEN_SEARCH_REGIONS  4u    /* whose pivots a query is compared with */
+#define OMEN_SEARCH_ENTRIES  16u   /* pivots from which a walk starts */
+#define OMEN_SEARCH_CELLS    1u    /* of them, those of whose cells some members are entries, too */
+#define OMEN_SEARCH_CELL_MAX 1024u /* members of such a cell that are looked through for them */
+#define OMEN_SEARCH_MEMBERS  16u   /* so many of each */
+#define OMEN_SEARCH_POOL     2u    /* times ef: the most that a walk's pool holds */
 #define OMEN_SCAN_ROWS       64u   /* rows of one tile of an exact scan */
 
 /* What one search reads, loaded in the order of struct omen_published. */
@@ -76,6 +78,8 @@ struct omen_query {
     uint32_t number; /* in the search */
     const float *vector;
     float inverse_length; /* cosine */
+    /* What codes say of a distance is about offset + factor x what the answer says of it. */
+    float key_offset, key_factor;
     struct omen_prepared prepared;
     uint32_t visited;
     struct omen_nearest entries; /* keys name cells */
@@ -86,18 +90,20 @@ struct omen_query {
 enum omen_walk_step {
     OMEN_WALK_LOOK,    /* find slots to look at: of an entry cell, of a row */
     OMEN_WALK_MEASURE, /* compute their distances */
-    OMEN_WALK_ENDED    /* the pool holds up to ef keys, ascending */
+    OMEN_WALK_ENDED    /* the pool holds what was found, ascending */
 };
 
 /* A walk for one query; see walk.c. Its buffers only grow. */
 struct omen_walk {
     struct omen_query *query; /* NULL: none */
-    uint32_t ef;
+    uint32_t k, ef;
+    float slack;    /* the walk ends at 1 + slack times the distance of the k-th nearest */
+    float reach;    /* that is; +infinity while fewer are known */
     uint32_t limit; /* the snapshot's slots: those from here on are of later epochs */
     enum omen_walk_step step;
     omen_key *pool;
-    uint32_t pool_count, pool_capacity;
-    uint32_t at; /* all before this one in the pool are expanded */
+    uint32_t pool_count, pool_max, pool_capacity; /* pool_max: of this walk */
+    uint32_t at;                                  /* all before this one in the pool are expanded */
 
     uint32_t slots[OMEN_ROW_LINKS + 1]; /* of this hop; and one that visit() may refuse */
     uint32_t slot_count;
@@ -132,7 +138,7 @@ struct omen_searcher {
     size_t wide_floats; /* of a row */
 
     struct omen_walk *walks; /* OMEN_SEARCH_WALKS */
-    uint32_t *heads;         /* slots to re-rank, duplicates among them */
+    omen_key *heads;         /* slots to re-rank, duplicates among them, and their distances */
     uint32_t head_count, head_capacity;
     struct omen_hit *hits; /* OMEN_SEARCH_BLOCK tops, or one */
     size_t hit_capacity;
@@ -173,15 +179,16 @@ void omen_search_route(struct omen_searcher *searcher, uint32_t count);
 /* walk.c: codes, scales and norms of `count` slots, up to OMEN_CELL_SCAN_MAX, into the searcher's
  * arrays. Under inner product every augmented norm is Phi^2. */
 void omen_search_gather(struct omen_searcher *searcher, const uint32_t *slots, uint32_t count);
-/* walk.c: begins a walk from the query's entries. Then step by step until it has ended. Fails:
- * OMEN_RESOURCE_EXHAUSTED. */
+/* walk.c: begins a walk from the query's entries for its k nearest. Then step by step until it has
+ * ended. Fails: OMEN_RESOURCE_EXHAUSTED. */
 OMEN_CHECKED omen_code omen_search_walk_begin(struct omen_searcher *searcher,
                                               struct omen_walk *walk, struct omen_query *query,
-                                              uint32_t ef, omen_error *err);
+                                              uint32_t k, uint32_t ef, omen_error *err);
 void omen_search_walk_step(struct omen_searcher *searcher, struct omen_walk *walk);
 /* walk.c: readies all walks for another search, whatever they were doing. */
 void omen_search_walks_abandon(struct omen_searcher *searcher);
-/* rerank.c: exact distances of the pool's best, their duplicates included, into searcher->top. */
+/* rerank.c: exact distances of the pool's best, `best` nodes at most, their duplicates included,
+ * into searcher->top. */
 OMEN_CHECKED omen_code omen_search_rerank(struct omen_searcher *searcher,
                                           const struct omen_walk *walk, uint32_t best,
                                           omen_error *err);

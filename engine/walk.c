@@ -1,10 +1,16 @@
 /* walk.c - the approximate way: walk the graph on int8 codes.
  *
  * The walk is HNSW's search of the ground layer (Malkov & Yashunin, Algorithm 2) from several entry
- * points: the pool is one sorted array of at most ef keys that serves as candidates and as results.
- * A hop copies the row, drops what was visited, prefetches, computes all distances with one
- * gathered call, and inserts those that are near enough. The members of the cells that the walk
- * enters by are looked at in the same way, as many at a time as a row has.
+ * points: the pool is one sorted array that serves as candidates and as results. A hop copies the
+ * row, drops what was visited, prefetches, computes all distances with one gathered call, and
+ * inserts those that are near enough. Some members of the cells that the walk enters by are looked
+ * at in the same way: a tight group of points that nothing links to has a member there.
+ *
+ * It ends differently. A pool of ef takes an easy query as far as a hard one; this walk ends when
+ * nothing is left that is nearer than (1 + slack) times the k-th nearest so far (squared distances;
+ * Al-Jazzazi et al., Distance Adaptive Beam Search for Provably Accurate Graph-Based Nearest
+ * Neighbor Search, 2025). Decision 8 says how slack follows from ef. OMEN_SEARCH_POOL times ef
+ * bounds the work where distances hardly differ.
  *
  * A walk waits for memory, not for arithmetic. So it goes by steps, each of which ends when
  * something has been prefetched, and a thread takes the next step of another walk meanwhile
@@ -13,6 +19,7 @@
  * Searches take no lock. Slots at or beyond the snapshot's count belong to a later epoch and are
  * skipped, so that an ingest in progress costs neither pool room nor correctness.
  */
+#include <math.h>
 #include <string.h>
 
 #include "engine/memory.h"
@@ -25,16 +32,24 @@
  * change the order, since no slot is in the pool twice. */
 #define EXPANDED ((omen_key)1)
 
-static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t ef, omen_error *err);
+/* slack = sqrt(ef / k) / SLACK_DIVISOR: as near to a pool of ef in recall as one formula comes. */
+#define SLACK_DIVISOR 16.0f
+
+/* Slots that re-ranking nearly always asks for. */
+#define FETCHED 16u
+
+static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t pool, omen_error *err);
 static void enter_pivots(struct omen_searcher *s, struct omen_walk *walk);
 static bool look(struct omen_searcher *s, struct omen_walk *walk);
+static void enter_cell(struct omen_walk *walk, const struct omen_cell *cell);
 static void look_at_entries(struct omen_searcher *s, struct omen_walk *walk);
 static void look_at_row(struct omen_searcher *s, struct omen_walk *walk);
 static void take(struct omen_searcher *s, struct omen_walk *walk, const uint32_t *slots,
                  uint32_t count);
 static void measure(struct omen_searcher *s, struct omen_walk *walk);
 static void insert(struct omen_walk *walk, float distance, uint32_t slot);
-static void end(struct omen_walk *walk);
+static void end(struct omen_searcher *s, struct omen_walk *walk);
+static void fetch_best(const struct omen_graph *graph, const struct omen_walk *walk);
 static void clear_visited(struct omen_walk *walk);
 
 /* Notes a slot as visited; returns 1 if it was not before, and is one of the snapshot's.
@@ -55,24 +70,30 @@ static inline uint32_t visit(struct omen_walk *walk, uint32_t slot)
 
 static inline bool is_full(const struct omen_walk *walk)
 {
-    return walk->pool_count == walk->ef;
+    return walk->pool_count == walk->pool_max;
 }
 
 /* Nothing farther than this gets into the pool. */
 static inline float threshold_of(const struct omen_walk *walk)
 {
-    return is_full(walk) ? omen_key_distance(walk->pool[walk->ef - 1]) : INFINITY;
+    float worst = is_full(walk) ? omen_key_distance(walk->pool[walk->pool_max - 1]) : INFINITY;
+
+    return worst < walk->reach ? worst : walk->reach;
 }
 
 omen_code omen_search_walk_begin(struct omen_searcher *s, struct omen_walk *walk,
-                                 struct omen_query *query, uint32_t ef, omen_error *err)
+                                 struct omen_query *query, uint32_t k, uint32_t ef, omen_error *err)
 {
-    omen_code code = fit(walk, s->snapshot->slots, ef, err);
+    omen_code code = fit(walk, s->snapshot->slots, OMEN_SEARCH_POOL * ef, err);
 
     if (code != OMEN_OK) return code;
     walk->query = query;
     walk->limit = s->snapshot->slots;
+    walk->k = k;
     walk->ef = ef;
+    walk->pool_max = OMEN_SEARCH_POOL * ef;
+    walk->slack = sqrtf((float)ef / (float)k) / SLACK_DIVISOR;
+    walk->reach = INFINITY;
     walk->step = OMEN_WALK_LOOK;
     walk->pool_count = walk->at = 0;
     walk->slot_count = 0;
@@ -86,7 +107,7 @@ void omen_search_walk_step(struct omen_searcher *s, struct omen_walk *walk)
     switch (walk->step) {
     case OMEN_WALK_LOOK:
         if (!look(s, walk))
-            end(walk);
+            end(s, walk);
         else
             walk->step = OMEN_WALK_MEASURE;
         break;
@@ -116,7 +137,7 @@ void omen_search_gather(struct omen_searcher *s, const uint32_t *slots, uint32_t
         s->scales[i] = s->norms[i] = 0.0f;
 }
 
-static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t ef, omen_error *err)
+static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t pool, omen_error *err)
 {
     if (walk->touched == NULL)
         walk->touched = omen_alloc((TOUCHED_KEPT + 1) * sizeof *walk->touched);
@@ -127,17 +148,17 @@ static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t ef, omen_e
         walk->visited = omen_alloc_zeroed((size_t)(room / 64 + 1) * sizeof *walk->visited);
         walk->visited_slots = walk->visited != NULL ? room : 0;
     }
-    if (walk->pool_capacity < ef + 1) {
+    if (walk->pool_capacity < pool + 1) {
         omen_free(walk->pool);
-        walk->pool = omen_alloc((ef + 1) * sizeof *walk->pool);
-        walk->pool_capacity = walk->pool != NULL ? ef + 1 : 0;
+        walk->pool = omen_alloc((pool + 1) * sizeof *walk->pool);
+        walk->pool_capacity = walk->pool != NULL ? pool + 1 : 0;
     }
-    if (walk->touched != NULL && walk->visited_slots > slots && walk->pool_capacity > ef)
+    if (walk->touched != NULL && walk->visited_slots > slots && walk->pool_capacity > pool)
         return OMEN_OK;
     return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "a walk over %u slots", slots);
 }
 
-/* The walk starts from the nearest pivots, and then from all members of the nearest cells. */
+/* The walk starts from the nearest pivots, and then from members of the nearest cells. */
 static void enter_pivots(struct omen_searcher *s, struct omen_walk *walk)
 {
     const omen_collection *c = s->collection;
@@ -163,19 +184,29 @@ static bool look(struct omen_searcher *s, struct omen_walk *walk)
             look_at_entries(s, walk);
         } else if (OMEN_TRICK_CELL_ENTRIES && walk->cell < entries->count &&
                    walk->cell < OMEN_SEARCH_CELLS) {
-            uint32_t cell = omen_key_slot(entries->keys[walk->cell++]);
-
-            walk->entry_at = 0;
-            walk->entry_count = omen_cell_read(omen_cells_cell(&c->cells, cell), walk->entries,
-                                               OMEN_SEARCH_CELL_MAX);
+            enter_cell(walk, omen_cells_cell(&c->cells, omen_key_slot(entries->keys[walk->cell])));
+            walk->cell++;
         } else {
             while (walk->at < walk->pool_count && (walk->pool[walk->at] & EXPANDED) != 0)
                 walk->at++;
-            if (walk->at == walk->pool_count) return false;
+            if (walk->at == walk->pool_count ||
+                omen_key_distance(walk->pool[walk->at]) > walk->reach)
+                return false;
             look_at_row(s, walk);
         }
     }
     return true;
+}
+
+/* Members from the whole of a cell, since those of a group came one after the other. */
+static void enter_cell(struct omen_walk *walk, const struct omen_cell *cell)
+{
+    uint32_t count = omen_cell_read(cell, walk->entries, OMEN_SEARCH_CELL_MAX);
+
+    walk->entry_at = 0;
+    walk->entry_count = count < OMEN_SEARCH_MEMBERS ? count : OMEN_SEARCH_MEMBERS;
+    for (uint32_t i = 0; i < walk->entry_count; i++)
+        walk->entries[i] = walk->entries[i * count / walk->entry_count];
 }
 
 static void look_at_entries(struct omen_searcher *s, struct omen_walk *walk)
@@ -247,7 +278,7 @@ static void insert(struct omen_walk *walk, float distance, uint32_t slot)
     omen_key key = omen_key_make(distance, slot << 1);
     uint32_t low = 0;
 
-    if (is_full(walk) && key >= walk->pool[walk->ef - 1]) return;
+    if (is_full(walk) && key >= walk->pool[walk->pool_max - 1]) return;
     /* By halves, without a branch: each comparison is a coin toss. */
     for (uint32_t left = walk->pool_count; left > 0;) {
         uint32_t half = (left + 1) / 2;
@@ -260,6 +291,8 @@ static void insert(struct omen_walk *walk, float distance, uint32_t slot)
             (walk->pool_count - 1 - low) * sizeof *walk->pool);
     walk->pool[low] = key;
     if (low < walk->at) walk->at = low;
+    if (low < walk->k && walk->pool_count >= walk->k)
+        walk->reach = (1.0f + walk->slack) * omen_key_distance(walk->pool[walk->k - 1]);
 }
 
 void omen_search_walks_abandon(struct omen_searcher *s)
@@ -282,11 +315,20 @@ static void clear_visited(struct omen_walk *walk)
     walk->touched_count = 0;
 }
 
-static void end(struct omen_walk *walk)
+static void end(struct omen_searcher *s, struct omen_walk *walk)
 {
     clear_visited(walk);
     for (uint32_t i = 0; i < walk->pool_count; i++)
         walk->pool[i] =
             omen_key_make(omen_key_distance(walk->pool[i]), omen_key_slot(walk->pool[i]) >> 1);
     walk->step = OMEN_WALK_ENDED;
+    fetch_best(&s->collection->graph, walk);
+}
+
+/* What re-ranking asks of a slot. The originals themselves are left to the kernel: fetching them
+ * here, too, made it slower. */
+static void fetch_best(const struct omen_graph *graph, const struct omen_walk *walk)
+{
+    for (uint32_t i = 0; i < walk->pool_count && i < FETCHED; i++)
+        omen_graph_prefetch_answer(graph, omen_key_slot(walk->pool[i]));
 }

@@ -19,6 +19,10 @@
 #endif
 #define DIM 48u
 
+/* Walks miss single points whatever the data: of rows that look for themselves, so many. A group
+ * that is cut off would be hundreds. */
+#define MISSED(of) ((of) / 1000)
+
 /* Searches each row with its own vector: is the row itself, or (exact
  * copies) one at distance 0 with a smaller id, the first? */
 static uint32_t rows_not_found(omen_collection *c, const float *rows, uint32_t first,
@@ -95,7 +99,7 @@ static void rows_in_clustered_order_nearly_all_find_themselves(void **state)
     fixture_insert(c, rows, 0, OTHERS, 256);
     lost = rows_not_found(c, rows, 0, OTHERS);
     print_message("clustered order: %u of %u not found\n", lost, OTHERS);
-    assert_true(lost <= OTHERS / 1000);
+    assert_true(lost <= MISSED(OTHERS));
     omen_collection_release(c);
     fixture_close(&f);
     free(rows);
@@ -166,6 +170,7 @@ static void check_copies(double jitter, uint32_t dim)
     struct fixture_engine f;
     struct omen_search s;
     omen_collection *c;
+    uint32_t lost;
 
     fixture_open(&f, 2, 0);
     c = fixture_collection(&f, "copies",
@@ -173,9 +178,11 @@ static void check_copies(double jitter, uint32_t dim)
     insert_shuffled(c, rows, OTHERS + COPIES);
 
     assert_int_equal(rows_not_found(c, rows, 0, ORIGINAL), 0);
-    assert_int_equal(rows_not_found(c, rows, ORIGINAL + 1, OTHERS - ORIGINAL - 1), 0);
+    lost = rows_not_found(c, rows, ORIGINAL + 1, OTHERS - ORIGINAL - 1);
+    print_message("beside copies: %u of %u not found\n", lost, OTHERS);
+    assert_true(lost <= MISSED(OTHERS));
     if (jitter > 0) /* exact copies share one place: the lowest ids stand for all */
-        assert_int_equal(rows_not_found(c, rows, OTHERS, COPIES), 0);
+        assert_true(rows_not_found(c, rows, OTHERS, COPIES) <= MISSED(COPIES));
     fixture_search(c, original, 1, COPIES, 0, &s);
     assert_int_equal(s.results[0].hit_count, COPIES);
     for (uint32_t i = 0; i < COPIES; i++) {
@@ -265,7 +272,7 @@ static void tiny_rows_beside_huge_ones_find_themselves(void **state)
         recall = fixture_recall(c, rows, 200, 10, 128, NULL);
         print_message("tiny beside huge, metric %d: recall %.4f\n", (int)metrics[m], recall);
         assert_true(recall >= 0.95);
-        assert_int_equal(rows_not_found(c, rows, 200, 3000), 0);
+        assert_true(rows_not_found(c, rows, 200, 3000) <= MISSED(3000));
         omen_collection_release(c);
         fixture_close(&f);
     }

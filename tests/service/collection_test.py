@@ -24,7 +24,7 @@ def delete(api, name):
 def test_a_created_collection_shows_its_settings_and_their_defaults(api):
     made = create(api, "settings", dim=384, metric=c.METRIC_COSINE)
     assert (made.name, made.config.dim, made.config.metric) == ("settings", 384, c.METRIC_COSINE)
-    assert (made.config.links, made.config.candidates, made.config.probes) == (16, 48, 40)
+    assert (made.config.links, made.config.candidates, made.config.probes) == (16, 32, 28)
     assert made.config.epoch_points == 8192
     assert len(made.incarnation) == 16
     assert get(api, "settings").config == made.config
