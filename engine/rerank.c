@@ -1,16 +1,16 @@
 /* rerank.c - exact distances on the originals for the best of a walk, and their duplicates.
  *
  * Codes order the pool nearly as the originals would: at 384 components the ten nearest are nearly
- * always among the first sixteen. So nodes are compared in the pool's order, a few at a time, until
- * the next one could be among the k nearest only if its code overstated its distance by more than
- * any code has done so far. An original costs the cache lines of four codes.
+ * always among the first dozen or two. So nodes are compared in the pool's order, a few at a time,
+ * until the next one could be among the k nearest only if its code overstated its distance by more
+ * than any code has done so far. An original costs the cache lines of four codes.
  */
 #include "engine/memory.h"
 #include "engine/scrubber.h"
 #include "engine/search.h"
 
-#define FIRST_NODES 16u /* compared in any case; and MORE_THAN_K than are wanted */
-#define MORE_THAN_K 4u
+#define FIRST_NODES 12u /* compared in any case; and MORE_THAN_K than are wanted */
+#define MORE_THAN_K 2u
 #define NEXT_NODES  8u
 #define BATCH_ROWS  OMEN_SCAN_ROWS
 

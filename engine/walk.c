@@ -36,7 +36,7 @@
 #define SLACK_DIVISOR 16.0f
 
 /* Slots that re-ranking nearly always asks for. */
-#define FETCHED 16u
+#define FETCHED 12u
 
 static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t pool, omen_error *err);
 static void enter_pivots(struct omen_searcher *s, struct omen_walk *walk);
