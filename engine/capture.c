@@ -1,6 +1,7 @@
 /* capture.c - see capture.h. */
 #include "engine/capture.h"
 
+#include <assert.h>
 #include <string.h>
 #include <time.h>
 
@@ -33,6 +34,9 @@ static void fill_state(struct omen_checkpoint_state *state, const omen_collectio
     const struct omen_admit *admit = &c->admit;
     struct omen_array arrays[OMEN_ARRAYS_MAX];
 
+    /* The boundary of a file sweeps all dead; and where nothing has died, none was quiet. So the
+     * field says 0 in every file, and no restart can forget what it counted. */
+    assert(admit->quiet_boundaries == 0);
     *state = (struct omen_checkpoint_state){
         .position = admit->position,
         .points = admit->point_count,

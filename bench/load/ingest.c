@@ -371,11 +371,12 @@ static void take_answer(struct stream *stream, struct omen_load_bytes message)
                     &err);
         return;
     }
+    if (run->options->window != 0)
+        driver->own.window_bytes = run->options->window << 20;
+    else if (answer.credit_bytes != 0)
+        driver->own.window_bytes = answer.credit_bytes;
     if (answer.opened) {
-        uint64_t window = run->options->window << 20;
-
         stream->opened = true;
-        driver->own.window_bytes = window != 0 ? window : answer.credit_bytes;
         if (answer.dim != run->rows->dim)
             fail_driver(driver,
                         omen_fail(&err, OMEN_INVALID_ARGUMENT, "rows of dim %u, %s has dim %u",

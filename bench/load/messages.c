@@ -276,6 +276,7 @@ static bool read_ack(pb_istream_t *stream, struct omen_load_insert_answer *out)
 {
     pb_wire_type_t type;
     uint32_t tag = 0;
+    uint64_t credit = 0;
     bool broken = false;
 
     while (!broken && next_field(stream, &tag, &type, &broken)) {
@@ -289,9 +290,11 @@ static bool read_ack(pb_istream_t *stream, struct omen_load_insert_answer *out)
         }
         uint64_t *to = tag == omendb_v1_Ack_durable_seq_tag      ? &out->durable_seq
                        : tag == omendb_v1_Ack_searchable_seq_tag ? &out->searchable_seq
+                       : tag == omendb_v1_Ack_credit_bytes_tag   ? &credit
                                                                  : NULL;
         if (!take_number(stream, type, to)) return false;
     }
+    out->credit_bytes = (uint32_t)credit;
     return !broken;
 }
 

@@ -63,7 +63,7 @@ struct omen_load_payload omen_load_encode_search(const struct omen_load_query *q
 struct omen_load_insert_answer {
     bool opened; /* else it is an ack */
     uint32_t dim;
-    uint32_t credit_bytes;
+    uint32_t credit_bytes; /* 0: as before */
     uint64_t durable_seq;
     uint64_t searchable_seq;
     uint64_t errors;                  /* item errors in this ack */
