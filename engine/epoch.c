@@ -226,7 +226,7 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
         worker_unfit(w);
         w->packed = omen_alloc_aligned(OMEN_CELL_SCAN_MAX * stride);
         w->probes = omen_alloc_aligned((OMEN_ROW_LINKS + 1) * stride);
-        w->keys = omen_alloc((size_t)OMEN_BLOCK_POINTS * keys * sizeof *w->keys);
+        w->keys = omen_alloc(OMEN_BLOCK_KEYS * sizeof *w->keys);
         w->cell_points = omen_alloc((size_t)OMEN_BLOCK_POINTS * groups * sizeof *w->cell_points);
         if (w->packed == NULL || w->probes == NULL || w->keys == NULL || w->cell_points == NULL)
             return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
@@ -387,6 +387,7 @@ omen_code omen_step_plan_blocks(struct omen_step *step, omen_error *err)
 
     if (points < OMEN_TILE_POINTS) points = OMEN_TILE_POINTS;
     if (points > OMEN_BLOCK_POINTS) points = OMEN_BLOCK_POINTS;
+    if (points > OMEN_BLOCK_KEYS / step->key_buffer) points = OMEN_BLOCK_KEYS / step->key_buffer;
     step->block_points = points;
     step->block_count = (step->point_count + points - 1) / points;
     if (step->block_count > step->block_capacity) {

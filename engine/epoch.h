@@ -14,8 +14,11 @@
 #include "engine/crew.h"
 #include "engine/keys.h"
 
-#define OMEN_TILE_POINTS  32u   /* points x members at once: their products stay in L1 */
-#define OMEN_BLOCK_POINTS 4096u /* points that one thread proposes for in one go */
+#define OMEN_TILE_POINTS 32u /* points x members at once: their products stay in L1 */
+/* Points that one thread proposes for in one go, if their keys are not too many. The more, the more
+ * points share a packed cell: at a million points 16,384 build 1.1 times as fast as 4,096. */
+#define OMEN_BLOCK_POINTS 16384u
+#define OMEN_BLOCK_KEYS   (UINT32_C(1) << 21)
 
 /* A link to be: `source` chose `target`, so target's row gets source. */
 struct omen_backlink {
@@ -48,7 +51,7 @@ struct omen_worker {
     int32_t *dots;                /* OMEN_TILE_POINTS x OMEN_CELL_SCAN_MAX */
     float *distances;             /* OMEN_CELL_SCAN_MAX */
     int8_t *probes;               /* OMEN_ROW_LINKS + 1 prepared codes of stride bytes */
-    omen_key *keys;               /* OMEN_BLOCK_POINTS buffers */
+    omen_key *keys;               /* OMEN_BLOCK_KEYS, a buffer for each point of a block */
     struct omen_nearest *nearest; /* OMEN_BLOCK_POINTS */
     uint32_t *regions;            /* OMEN_BLOCK_POINTS x OMEN_ROUTE_REGIONS */
     uint32_t *region_counts;      /* OMEN_BLOCK_POINTS */
@@ -57,7 +60,7 @@ struct omen_worker {
     uint32_t cell_list_capacity; /* of both */
     uint32_t *cell_begin;        /* counting sort of probes by cell: pivots + 2 */
     uint32_t cell_capacity;
-    uint32_t *cell_points; /* OMEN_BLOCK_POINTS x probes */
+    uint32_t *cell_points; /* points of a block x probes */
     struct omen_move *moves;
     uint32_t move_count, move_capacity;
     omen_code code; /* first failure of this thread in this epoch */
