@@ -121,6 +121,7 @@ static void *calibrator_main(void *arg)
 {
     struct omen_calibrator *calibrator = arg;
 
+    (void)pthread_setname_np(pthread_self(), "omen-calibrate");
     while (wait_ns(calibrator, LOOK_NS)) {
         uint32_t count = list_collections(calibrator);
 

@@ -264,6 +264,7 @@ static void *run(void *arg)
 {
     struct omen_checkpointer *k = arg;
 
+    (void)pthread_setname_np(pthread_self(), "omen-checkpoint");
     (void)pthread_mutex_lock(&k->mutex);
     while (!atomic_load(&k->stop)) {
         omen_collection *c = k->first;

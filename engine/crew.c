@@ -103,6 +103,7 @@ static void *worker_main(void *arg)
     omen_crew *crew = self->crew;
     uint64_t seen = 0;
 
+    (void)pthread_setname_np(pthread_self(), "omen-build");
     (void)pthread_mutex_lock(&crew->mutex);
     for (;;) {
         while (!crew->stop && crew->run == seen)

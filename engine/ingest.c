@@ -398,6 +398,7 @@ static void *log_main(void *arg)
 {
     struct omen_ingest *ingest = arg;
 
+    (void)pthread_setname_np(pthread_self(), "omen-log");
     (void)pthread_mutex_lock(&ingest->mutex);
     for (;;) {
         omen_collection *c;
@@ -912,6 +913,7 @@ static void *apply_main(void *arg)
 {
     struct omen_ingest *ingest = arg;
 
+    (void)pthread_setname_np(pthread_self(), "omen-apply");
     (void)pthread_mutex_lock(&ingest->mutex);
     for (;;) {
         omen_collection *c;

@@ -242,6 +242,7 @@ static void *run(void *arg)
     struct omen_scrubber *s = arg;
     bool on = true;
 
+    (void)pthread_setname_np(pthread_self(), "omen-scrub");
     while (on) {
         const uint32_t count = list_collections(s);
 

@@ -212,6 +212,7 @@ static void *search_main(void *arg)
     struct omen_search_pool *pool = arg;
     struct omen_searcher *searcher = NULL;
 
+    (void)pthread_setname_np(pthread_self(), "omen-search");
     (void)pthread_mutex_lock(&pool->mutex);
     for (;;) {
         struct omen_search_private *p;

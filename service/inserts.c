@@ -248,6 +248,7 @@ static void *keep_time(void *user)
     struct timespec until = omen_clock_until(TICK_MS);
     uint64_t next_ns = omen_clock_ns() + TICK_NS;
 
+    (void)pthread_setname_np(pthread_self(), "omen-time");
     (void)pthread_mutex_lock(&inserts->budget_lock);
     while (!inserts->stopping) {
         if (!inserts->freed)

@@ -327,6 +327,7 @@ static void *poll_events(void *user)
 {
     omen_listener *listener = user;
 
+    (void)pthread_setname_np(pthread_self(), "omen-poll");
     for (;;) {
         grpc_event event =
             grpc_completion_queue_next(listener->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);

@@ -34,6 +34,7 @@ static void *work(void *user)
 {
     struct omen_workers *workers = user;
 
+    (void)pthread_setname_np(pthread_self(), "omen-work");
     (void)pthread_mutex_lock(&workers->lock);
     for (;;) {
         while (workers->count == 0 && !workers->stopping)

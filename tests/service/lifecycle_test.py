@@ -1,4 +1,5 @@
 """Start, loading, draining, stopping."""
+import pathlib
 import random
 import socket
 import threading
@@ -26,6 +27,12 @@ def test_the_start_log_names_version_port_and_kernels(start_server):
     line = server.wait_line(r" INFO serving ")
     assert "version=" in line and f"port={server.port}" in line and "kernels=ref" in line
     server.wait_line(rf" INFO listening .*host=127.0.0.1 port={server.port} ")
+
+
+def test_threads_say_in_top_what_they_do(server):
+    tasks = pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
+    names = {(task / "comm").read_text().strip() for task in tasks}
+    assert {"omen-log", "omen-apply", "omen-search"} <= names, names
 
 
 def test_sigterm_ends_an_idle_server_with_zero(server):
