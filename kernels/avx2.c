@@ -448,11 +448,13 @@ INLINE void f32_block(enum metric metric, const float *queries, size_t query_cou
 #define LENGTH_768(given)  ((void)(given), (size_t)768)
 #define LENGTH_1536(given) ((void)(given), (size_t)1536)
 
-#define F32_SHELLS(op, metric, length)                                                             \
-    float omen_##op##_f32_one_##length##_avx2(const float *query, const float *row, size_t dim)    \
+#define F32_ONE_SHELL(op, metric)                                                                  \
+    float omen_##op##_f32_one_any_avx2(const float *query, const float *row, size_t dim)           \
     {                                                                                              \
-        return f32_one((metric), query, row, LENGTH_##length(dim));                                \
-    }                                                                                              \
+        return f32_one((metric), query, row, dim);                                                 \
+    }
+
+#define F32_MANY_SHELL(op, metric, length)                                                         \
     void omen_##op##_f32_many_##length##_avx2(const float *query, const float *const *rows,        \
                                               size_t count, size_t dim, float *out)                \
     {                                                                                              \
@@ -468,20 +470,20 @@ INLINE void f32_block(enum metric metric, const float *queries, size_t query_cou
                   out_stride);                                                                     \
     }
 
+int32_t omen_dot_i8_one_any_avx2(const uint8_t *code, const struct omen_probe *probe, size_t stride)
+{
+    return dot_one(code, probe, stride);
+}
+
 #define SHELLS(length)                                                                             \
-    int32_t omen_dot_i8_one_##length##_avx2(const uint8_t *code, const struct omen_probe *probe,   \
-                                            size_t stride)                                         \
-    {                                                                                              \
-        return dot_one(code, probe, LENGTH_##length(stride));                                      \
-    }                                                                                              \
     void omen_dot_i8_many_##length##_avx2(const uint8_t *const *codes, size_t count,               \
                                           const struct omen_probe *probe, size_t stride,           \
                                           int32_t *dots)                                           \
     {                                                                                              \
         dot_many(codes, count, probe, LENGTH_##length(stride), dots);                              \
     }                                                                                              \
-    F32_SHELLS(dot, DOT, length)                                                                   \
-    F32_SHELLS(l2sq, L2SQ, length)
+    F32_MANY_SHELL(dot, DOT, length)                                                               \
+    F32_MANY_SHELL(l2sq, L2SQ, length)
 
 SHELLS(any)
 SHELLS(128)
@@ -490,5 +492,7 @@ SHELLS(384)
 SHELLS(512)
 SHELLS(768)
 SHELLS(1536)
+F32_ONE_SHELL(dot, DOT)
+F32_ONE_SHELL(l2sq, L2SQ)
 F32_BLOCK_SHELL(dot, DOT)
 F32_BLOCK_SHELL(l2sq, L2SQ)

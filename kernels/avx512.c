@@ -324,11 +324,13 @@ void omen_narrow_f16_any_avx512(const float *x, size_t dim, uint16_t *out)
 #define LENGTH_768(given)  ((void)(given), (size_t)768)
 #define LENGTH_1536(given) ((void)(given), (size_t)1536)
 
-#define SHELLS(op, metric, length)                                                                 \
-    float omen_##op##_f32_one_##length##_avx512(const float *query, const float *row, size_t dim)  \
+#define F32_ONE_SHELL(op, metric)                                                                  \
+    float omen_##op##_f32_one_any_avx512(const float *query, const float *row, size_t dim)         \
     {                                                                                              \
-        return f32_one((metric), query, row, LENGTH_##length(dim));                                \
-    }                                                                                              \
+        return f32_one((metric), query, row, dim);                                                 \
+    }
+
+#define F32_MANY_SHELL(op, metric, length)                                                         \
     void omen_##op##_f32_many_##length##_avx512(const float *query, const float *const *rows,      \
                                                 size_t count, size_t dim, float *out)              \
     {                                                                                              \
@@ -344,16 +346,18 @@ void omen_narrow_f16_any_avx512(const float *x, size_t dim, uint16_t *out)
                   out_stride);                                                                     \
     }
 
-#define SHELLS_OF(length)                                                                          \
-    SHELLS(dot, DOT, length)                                                                       \
-    SHELLS(l2sq, L2SQ, length)
+#define MANY_SHELLS(length)                                                                        \
+    F32_MANY_SHELL(dot, DOT, length)                                                               \
+    F32_MANY_SHELL(l2sq, L2SQ, length)
 
-SHELLS_OF(any)
-SHELLS_OF(128)
-SHELLS_OF(256)
-SHELLS_OF(384)
-SHELLS_OF(512)
-SHELLS_OF(768)
-SHELLS_OF(1536)
+MANY_SHELLS(any)
+MANY_SHELLS(128)
+MANY_SHELLS(256)
+MANY_SHELLS(384)
+MANY_SHELLS(512)
+MANY_SHELLS(768)
+MANY_SHELLS(1536)
+F32_ONE_SHELL(dot, DOT)
+F32_ONE_SHELL(l2sq, L2SQ)
 BLOCK_SHELL(dot, DOT)
 BLOCK_SHELL(l2sq, L2SQ)

@@ -141,12 +141,13 @@ void omen_dot_i8_block_any_dotprod(const uint8_t *const *codes, size_t points, c
 #define LENGTH_768(given)  ((void)(given), (size_t)768)
 #define LENGTH_1536(given) ((void)(given), (size_t)1536)
 
+int32_t omen_dot_i8_one_any_dotprod(const uint8_t *code, const struct omen_probe *probe,
+                                    size_t stride)
+{
+    return dot_one(code, probe, stride);
+}
+
 #define SHELLS(dim)                                                                                \
-    int32_t omen_dot_i8_one_##dim##_dotprod(const uint8_t *code, const struct omen_probe *probe,   \
-                                            size_t stride)                                         \
-    {                                                                                              \
-        return dot_one(code, probe, LENGTH_##dim(stride));                                         \
-    }                                                                                              \
     void omen_dot_i8_many_##dim##_dotprod(const uint8_t *const *codes, size_t count,               \
                                           const struct omen_probe *probe, size_t stride,           \
                                           int32_t *dots)                                           \

@@ -315,12 +315,12 @@ void omen_pack_i8_any_vnni(const uint8_t *const *codes, size_t count, size_t str
 #define LENGTH_768(given)  ((void)(given), (size_t)768)
 #define LENGTH_1536(given) ((void)(given), (size_t)1536)
 
+int32_t omen_dot_i8_one_any_vnni(const uint8_t *code, const struct omen_probe *probe, size_t stride)
+{
+    return dot_one(code, probe, stride);
+}
+
 #define SHELLS(dim)                                                                                \
-    int32_t omen_dot_i8_one_##dim##_vnni(const uint8_t *code, const struct omen_probe *probe,      \
-                                         size_t stride)                                            \
-    {                                                                                              \
-        return dot_one(code, probe, LENGTH_##dim(stride));                                         \
-    }                                                                                              \
     void omen_dot_i8_many_##dim##_vnni(const uint8_t *const *codes, size_t count,                  \
                                        const struct omen_probe *probe, size_t stride,              \
                                        int32_t *dots)                                              \

@@ -177,7 +177,7 @@ static void a_dimension_with_a_row_of_its_own_gets_it(void **state)
     omen_kernels_pick(383, omen_isas_named("vnni"), &k);
     assert_string_equal(k.dot_i8_many_name, "dot_i8_many_any_vnni");
     omen_kernels_pick(768, omen_isas_named("avx512"), &k);
-    assert_string_equal(k.dot_i8_one_name, "dot_i8_one_768_avx2");
+    assert_string_equal(k.dot_i8_many_name, "dot_i8_many_768_avx2");
     assert_string_equal(k.near_name, "near_any_avx512");
     omen_kernels_pick(768, omen_isas_named("avx2"), &k);
     assert_string_equal(k.near_name, "near_any_avx2");
