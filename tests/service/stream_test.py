@@ -4,10 +4,11 @@ import os
 import threading
 
 import grpc
-from calls import (Api, as_id, chunk_message, columns, f32, flush_message, id_of,
+from calls import (TIMEOUT_S, Api, as_id, chunk_message, columns, f32, flush_message, id_of,
                    open_message, point, refusal_of)
 from flow_test import SMALL_WINDOW, stuff_with_errors
 from http_calls import Http, metrics
+from omendb.v1 import collection_pb2 as c
 from omendb.v1 import vector_pb2 as v
 
 MIB = 2**20
@@ -267,6 +268,8 @@ def test_a_half_closed_stream_ends_well_during_a_drain(start_server):
             stream.send(chunk_message(seq, columns=columns(256, ids, os.urandom(1) * 409600)))
         stream.half_close()
         stream.read_until(lambda ack: ack.received_seq == 20)
+        # An answer on the same connection: the server has read the half-close, which went before.
+        api.collections.ListCollections(c.ListCollectionsRequest(), timeout=TIMEOUT_S)
         server.terminate()
         _, acks = read_to_the_end(stream)
         assert stream.call.code() == grpc.StatusCode.OK
