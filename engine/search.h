@@ -97,7 +97,8 @@ enum omen_walk_step {
 struct omen_walk {
     struct omen_query *query; /* NULL: none */
     uint32_t k, ef;
-    float slack;    /* the walk ends at 1 + slack times the distance of the k-th nearest */
+    uint32_t nth;   /* k, or a few more: its distance says how far the walk goes */
+    float slack;    /* to 1 + slack times that */
     float reach;    /* that is; +infinity while fewer are known */
     uint32_t limit; /* the snapshot's slots: those from here on are of later epochs */
     enum omen_walk_step step;

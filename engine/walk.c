@@ -7,7 +7,7 @@
  * at in the same way: a tight group of points that nothing links to has a member there.
  *
  * It ends differently. A pool of ef takes an easy query as far as a hard one; this walk ends when
- * nothing is left that is nearer than (1 + slack) times the k-th nearest so far (squared distances;
+ * nothing is left that is nearer than (1 + slack) times the n-th nearest so far (squared distances;
  * Al-Jazzazi et al., Distance Adaptive Beam Search for Provably Accurate Graph-Based Nearest
  * Neighbor Search, 2025). Decision 8 says how slack follows from ef. OMEN_SEARCH_POOL times ef
  * bounds the work where distances hardly differ.
@@ -32,8 +32,12 @@
  * change the order, since no slot is in the pool twice. */
 #define EXPANDED ((omen_key)1)
 
-/* slack = sqrt(ef / k) / SLACK_DIVISOR: as near to a pool of ef in recall as one formula comes. */
+/* slack = sqrt(ef / nth) / SLACK_DIVISOR: as near to a pool of ef in recall as one formula comes.
+ */
 #define SLACK_DIVISOR 16.0f
+/* The nearest alone says too little: a walk that went by it would end where nothing near is
+ * nearer. */
+#define NTH_MIN 10u
 
 /* Slots that re-ranking nearly always asks for. */
 #define FETCHED 12u
@@ -92,7 +96,9 @@ omen_code omen_search_walk_begin(struct omen_searcher *s, struct omen_walk *walk
     walk->k = k;
     walk->ef = ef;
     walk->pool_max = OMEN_SEARCH_POOL * ef;
-    walk->slack = sqrtf((float)ef / (float)k) / SLACK_DIVISOR;
+    walk->nth = k > NTH_MIN ? k : NTH_MIN;
+    if (walk->nth > ef) walk->nth = ef;
+    walk->slack = sqrtf((float)ef / (float)walk->nth) / SLACK_DIVISOR;
     walk->reach = INFINITY;
     walk->step = OMEN_WALK_LOOK;
     walk->pool_count = walk->at = 0;
@@ -291,8 +297,8 @@ static void insert(struct omen_walk *walk, float distance, uint32_t slot)
             (walk->pool_count - 1 - low) * sizeof *walk->pool);
     walk->pool[low] = key;
     if (low < walk->at) walk->at = low;
-    if (low < walk->k && walk->pool_count >= walk->k)
-        walk->reach = (1.0f + walk->slack) * omen_key_distance(walk->pool[walk->k - 1]);
+    if (low < walk->nth && walk->pool_count >= walk->nth)
+        walk->reach = (1.0f + walk->slack) * omen_key_distance(walk->pool[walk->nth - 1]);
 }
 
 void omen_search_walks_abandon(struct omen_searcher *s)

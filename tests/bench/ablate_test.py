@@ -58,7 +58,7 @@ def test_a_run_from_beginning_to_end(tmp_path):
     assert [entry["name"] for entry in told["without"]] == ["prefetch", "tier-avx2"]
     recalls = [{point["effort"]: point["recall"] for point in figures["points"]}
                for figures in (told["full"], *(entry["figures"] for entry in told["without"]))]
-    assert recalls[0][64] > 0.95
+    assert max(recalls[0].values()) > 0.95
     for entry in told["without"]:
         assert entry["build"] > 0 and entry["qps95"] > 0 and 0.8 < entry["distances"] < 1.2
     assert (tmp_path / "ablate.md").read_text().count("\n| ") == 3

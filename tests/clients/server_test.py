@@ -104,7 +104,7 @@ def test_real_vectors_streamed_in_are_found_by_the_graph(client, collection, wor
     recall = (hits >= threshold[:, None] - 1e-5).mean()
     assert recall >= 0.95
     assert not found.exact.any() and (found.ef == 200).all()
-    assert found.visited.max() < 4000, "the graph was walked, not scanned"
+    assert found.visited.mean() < 4000, "the graph was walked, not scanned"
 
 
 def test_bad_rows_are_reported_with_their_index_and_the_others_go_in(client, collection):
