@@ -98,6 +98,7 @@ struct omen_walk {
     struct omen_query *query; /* NULL: none */
     uint32_t k, ef;
     uint32_t nth;   /* k, or a few more: its distance says how far the walk goes */
+    uint32_t floor; /* at least so many are expanded */
     float slack;    /* to 1 + slack times that */
     float reach;    /* that is; +infinity while fewer are known */
     uint32_t limit; /* the snapshot's slots: those from here on are of later epochs */

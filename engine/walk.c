@@ -38,6 +38,9 @@
 /* The nearest alone says too little: a walk that went by it would end where nothing near is
  * nearer. */
 #define NTH_MIN 10u
+/* A walk that strayed into a small group ends too early by distance alone: ef / FLOOR_DIVISOR nodes
+ * are expanded in any case. Half as many rows miss themselves, for 1 % of the work. */
+#define FLOOR_DIVISOR 3u
 
 /* Slots that re-ranking nearly always asks for. */
 #define FETCHED 12u
@@ -81,8 +84,12 @@ static inline bool is_full(const struct omen_walk *walk)
 static inline float threshold_of(const struct omen_walk *walk)
 {
     float worst = is_full(walk) ? omen_key_distance(walk->pool[walk->pool_max - 1]) : INFINITY;
+    float least;
 
-    return worst < walk->reach ? worst : walk->reach;
+    if (walk->pool_count < walk->floor) return worst;
+    least = omen_key_distance(walk->pool[walk->floor - 1]);
+    if (least < walk->reach) least = walk->reach;
+    return worst < least ? worst : least;
 }
 
 omen_code omen_search_walk_begin(struct omen_searcher *s, struct omen_walk *walk,
@@ -100,6 +107,7 @@ omen_code omen_search_walk_begin(struct omen_searcher *s, struct omen_walk *walk
     if (walk->nth > ef) walk->nth = ef;
     walk->slack = sqrtf((float)ef / (float)walk->nth) / SLACK_DIVISOR;
     walk->reach = INFINITY;
+    walk->floor = ef / FLOOR_DIVISOR > walk->nth ? ef / FLOOR_DIVISOR : walk->nth;
     walk->step = OMEN_WALK_LOOK;
     walk->pool_count = walk->at = 0;
     walk->slot_count = 0;
@@ -196,7 +204,7 @@ static bool look(struct omen_searcher *s, struct omen_walk *walk)
             while (walk->at < walk->pool_count && (walk->pool[walk->at] & EXPANDED) != 0)
                 walk->at++;
             if (walk->at == walk->pool_count ||
-                omen_key_distance(walk->pool[walk->at]) > walk->reach)
+                (walk->at >= walk->floor && omen_key_distance(walk->pool[walk->at]) > walk->reach))
                 return false;
             look_at_row(s, walk);
         }
