@@ -4,6 +4,7 @@
 #include "tests/engine/fixture.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,18 +26,32 @@ struct world {
     float *rows;
     char dir[700];
     sem_t passed; /* once for each pass of the scrubber */
-    char told[4096];
+    pthread_mutex_t mutex;
+    char told[4096]; /* under the mutex: searches and the scrubber tell */
 };
 
 static void on_event(void *user, enum omen_event_level level, const char *message)
 {
     struct world *w = user;
-    const size_t used = strlen(w->told);
+    size_t used;
 
+    (void)pthread_mutex_lock(&w->mutex);
+    used = strlen(w->told);
     if (level == OMEN_EVENT_ERROR)
         (void)snprintf(w->told + used, sizeof w->told - used, "%s\n", message);
-    else if (strstr(message, "compared with their hashes") != NULL)
+    (void)pthread_mutex_unlock(&w->mutex);
+    if (level != OMEN_EVENT_ERROR && strstr(message, "compared with their hashes") != NULL)
         (void)sem_post(&w->passed);
+}
+
+static bool was_told(struct world *w, const char *text)
+{
+    bool told;
+
+    (void)pthread_mutex_lock(&w->mutex);
+    told = strstr(w->told, text) != NULL;
+    (void)pthread_mutex_unlock(&w->mutex);
+    return told;
 }
 
 static void start(struct world *w, uint32_t scrub_mib)
@@ -78,6 +93,7 @@ static void set_up(struct world *w, uint32_t halves)
 
     *w = (struct world){.storage = NULL};
     (void)sem_init(&w->passed, 0, 0);
+    (void)pthread_mutex_init(&w->mutex, NULL);
     (void)snprintf(w->f.dir, sizeof w->f.dir, "/tmp/omen-test-XXXXXX");
     assert_non_null(mkdtemp(w->f.dir));
     assert_int_equal(omen_storage_memory_create(9, &w->storage, &err), OMEN_OK);
@@ -155,7 +171,7 @@ static void expect_not_served(struct world *w, uint32_t point, uint32_t turn)
             assert_false(is_found(w, point, way == 1));
         }
         (void)snprintf(place, sizeof place, "originals.f32 is damaged at offset %zu", point * ROW);
-        if (strstr(w->told, place) == NULL) fail_msg("way %u: '%s'", way, w->told);
+        if (!was_told(w, place)) fail_msg("way %u: '%s'", way, w->told);
     }
     assert_int_equal(get(w, neighbour, &found, vector, &err), OMEN_OK);
     assert_memory_equal(vector, w->rows + (size_t)neighbour * DIM, sizeof vector);
@@ -221,7 +237,7 @@ static void the_scrubber_finds_what_nobody_touches(void **state)
     assert_true(info.vectors_checked >= POINTS);
     for (uint32_t i = 0; i < 3; i++) {
         (void)snprintf(place, sizeof place, "point %u, slot %u,", damaged[i], damaged[i]);
-        assert_non_null(strstr(w.told, place));
+        assert_true(was_told(&w, place));
         assert_false(is_found(&w, damaged[i], true) || is_found(&w, damaged[i], false));
     }
     tear_down(&w);
@@ -294,7 +310,7 @@ static void a_flipped_bit_of_a_half_is_found_too(void **state)
     wait_for_pass(&w);
     omen_collection_get_info(w.c, &info);
     assert_int_equal(info.vectors_damaged, 1);
-    assert_non_null(strstr(w.told, "originals.f16 is damaged at offset 1280"));
+    assert_true(was_told(&w, "originals.f16 is damaged at offset 1280"));
     assert_int_equal(get(&w, 20, &found, vector, &err), OMEN_DATA_LOSS);
     assert_int_equal(get(&w, 21, &found, vector, &err), OMEN_OK);
     assert_false(is_found(&w, 20, true) || is_found(&w, 20, false));
