@@ -113,7 +113,7 @@ static void compare(struct omen_searcher *s, const struct omen_query *query,
 
         for (uint32_t i = 0; i < n; i++)
             rows[i] = omen_original(&c->originals, omen_key_slot(s->heads[from + i]),
-                                    s->wide + i * s->wide_floats);
+                                    omen_searcher_wide(s, i));
         many(query->vector, rows, n, c->settings.dim, values);
         for (uint32_t i = 0; i < n; i++) {
             uint32_t slot = omen_key_slot(s->heads[from + i]);

@@ -195,6 +195,12 @@ OMEN_CHECKED omen_code omen_search_rerank(struct omen_searcher *searcher,
                                           const struct omen_walk *walk, uint32_t best,
                                           omen_error *err);
 
+/* Room for the i-th row of a tile, if originals are halves; else nobody writes there. */
+static inline float *omen_searcher_wide(const struct omen_searcher *searcher, uint32_t i)
+{
+    return searcher->wide == NULL ? NULL : searcher->wide + i * searcher->wide_floats;
+}
+
 /* What an answer says for a kernel's value: squared L2, 1 - cosine, -(inner product). */
 static inline float omen_answer_distance(omen_metric metric, float value, float inverse_query,
                                          float inverse_row)
