@@ -38,8 +38,7 @@ static omen_code flush(omen_collection *c, const omen_chunk *chunk, struct run *
 
 static uint64_t original_hash(const omen_chunk *chunk, uint32_t row)
 {
-    return XXH3_64bits(chunk->vectors + (size_t)row * chunk->dim,
-                       chunk->dim * sizeof *chunk->vectors);
+    return omen_original_hash(chunk->vectors + (size_t)row * chunk->dim, chunk->dim);
 }
 
 static uint32_t code_hash(const uint8_t *code, size_t stride)

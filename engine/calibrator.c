@@ -1,11 +1,12 @@
 /* calibrator.c - see calibrator.h. */
 #include "engine/calibrator.h"
 
-#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
+#include "engine/background.h"
 #include "engine/calibrate.h"
+#include "engine/clock.h"
 #include "engine/engine_state.h"
 #include "engine/memory.h"
 #include "engine/query_sample.h"
@@ -21,8 +22,6 @@
 struct omen_calibrator {
     /* Fixed. */
     omen_engine *engine;
-    pthread_t thread;
-    bool started;
 
     /* The thread's own. */
     omen_collection *listed[OMEN_COLLECTIONS_MAX]; /* counted */
@@ -30,42 +29,34 @@ struct omen_calibrator {
     uint64_t cpu_ns; /* of the thread, when its last piece of work began */
     uint64_t owed_ns;
 
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    bool stop; /* under the mutex */
+    struct omen_background background;
 };
 
 static void *calibrator_main(void *arg);
-static bool wait_ns(struct omen_calibrator *calibrator, uint64_t ns);
 static bool is_due(omen_collection *c, uint64_t now_ns);
 static bool pace(void *user);
 
-static uint64_t clock_ns(clockid_t clock)
+static uint64_t cpu_ns(void)
 {
     struct timespec t;
 
-    (void)clock_gettime(clock, &t);
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
 omen_code omen_calibrator_start(omen_engine *engine, struct omen_calibrator **out, omen_error *err)
 {
     struct omen_calibrator *calibrator = omen_alloc_zeroed(sizeof *calibrator);
-    pthread_condattr_t monotonic;
+    omen_code code;
 
     *out = NULL;
     if (calibrator == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the calibrator");
     calibrator->engine = engine;
-    (void)pthread_mutex_init(&calibrator->mutex, NULL);
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&calibrator->wake, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
-    calibrator->started =
-        pthread_create(&calibrator->thread, NULL, calibrator_main, calibrator) == 0;
-    if (!calibrator->started) {
+    code = omen_background_start(&calibrator->background, "omen-calibrate", calibrator_main,
+                                 calibrator, err);
+    if (code != OMEN_OK) {
         omen_calibrator_stop(calibrator);
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the calibrator's thread");
+        return code;
     }
     *out = calibrator;
     return OMEN_OK;
@@ -74,29 +65,8 @@ omen_code omen_calibrator_start(omen_engine *engine, struct omen_calibrator **ou
 void omen_calibrator_stop(struct omen_calibrator *calibrator)
 {
     if (calibrator == NULL) return;
-    (void)pthread_mutex_lock(&calibrator->mutex);
-    calibrator->stop = true;
-    (void)pthread_cond_signal(&calibrator->wake);
-    (void)pthread_mutex_unlock(&calibrator->mutex);
-    if (calibrator->started) (void)pthread_join(calibrator->thread, NULL);
-    (void)pthread_cond_destroy(&calibrator->wake);
-    (void)pthread_mutex_destroy(&calibrator->mutex);
+    omen_background_stop(&calibrator->background);
     omen_free(calibrator);
-}
-
-static uint32_t list_collections(struct omen_calibrator *calibrator)
-{
-    omen_engine *engine = calibrator->engine;
-    uint32_t count;
-
-    (void)pthread_mutex_lock(&engine->registry_mutex);
-    count = engine->collection_count;
-    for (uint32_t i = 0; i < count; i++) {
-        calibrator->listed[i] = engine->collections[i];
-        omen_collection_retain(calibrator->listed[i]);
-    }
-    (void)pthread_mutex_unlock(&engine->registry_mutex);
-    return count;
 }
 
 static void calibrate_one(struct omen_calibrator *calibrator, omen_collection *c)
@@ -107,11 +77,10 @@ static void calibrate_one(struct omen_calibrator *calibrator, omen_collection *c
 
     calibrator->in_work = c;
     calibrator->owed_ns = 0;
-    calibrator->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    calibrator->cpu_ns = cpu_ns();
     code = omen_calibrate(c, &paced, &err);
     c->calibrate_failed = code != OMEN_OK;
-    c->calibrate_after_ns =
-        clock_ns(CLOCK_MONOTONIC) + calibrator->engine->calibrate_seconds * NS_PER_S;
+    c->calibrate_after_ns = omen_now_ns() + calibrator->engine->calibrate_seconds * NS_PER_S;
     if (code != OMEN_OK && code != OMEN_CANCELLED)
         omen_engine_tell(calibrator->engine, OMEN_EVENT_WARNING,
                          "collection '%s': ef was not calibrated: %s", c->name, err.message);
@@ -121,36 +90,18 @@ static void *calibrator_main(void *arg)
 {
     struct omen_calibrator *calibrator = arg;
 
-    (void)pthread_setname_np(pthread_self(), "omen-calibrate");
-    while (wait_ns(calibrator, LOOK_NS)) {
-        uint32_t count = list_collections(calibrator);
+    while (omen_background_rest(&calibrator->background, LOOK_NS)) {
+        uint32_t count = omen_engine_list(calibrator->engine, calibrator->listed);
 
         for (uint32_t i = 0; i < count; i++) {
             omen_collection *c = calibrator->listed[i];
 
-            if (is_due(c, clock_ns(CLOCK_MONOTONIC)) && wait_ns(calibrator, 0))
+            if (is_due(c, omen_now_ns()) && omen_background_rest(&calibrator->background, 0))
                 calibrate_one(calibrator, c);
             omen_collection_release(c);
         }
     }
     return NULL;
-}
-
-/* False: the calibrator shall stop. */
-static bool wait_ns(struct omen_calibrator *calibrator, uint64_t ns)
-{
-    uint64_t until = clock_ns(CLOCK_MONOTONIC) + ns;
-    const struct timespec at = {.tv_sec = (time_t)(until / NS_PER_S),
-                                .tv_nsec = (long)(until % NS_PER_S)};
-    bool stop;
-
-    (void)pthread_mutex_lock(&calibrator->mutex);
-    while (ns > 0 && !calibrator->stop &&
-           pthread_cond_timedwait(&calibrator->wake, &calibrator->mutex, &at) == 0)
-        continue;
-    stop = calibrator->stop;
-    (void)pthread_mutex_unlock(&calibrator->mutex);
-    return !stop;
 }
 
 static bool is_due(omen_collection *c, uint64_t now_ns)
@@ -181,20 +132,20 @@ static bool pace(void *user)
     struct omen_calibrator *calibrator = user;
     omen_collection *c = calibrator->in_work;
     const uint32_t percent = calibrator->engine->calibrate_percent;
-    uint64_t now = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t now = cpu_ns();
     bool goes_on = true;
 
     calibrator->owed_ns += (now - calibrator->cpu_ns) * (100 - percent) / percent;
     for (uint32_t i = 0; i < GIVE_WAY_MAX && goes_on; i++) {
         if (!omen_search_pool_queues(calibrator->engine->pool)) break;
-        goes_on = wait_ns(calibrator, GIVE_WAY_NS);
+        goes_on = omen_background_rest(&calibrator->background, GIVE_WAY_NS);
     }
     if (calibrator->owed_ns >= REST_NS_MIN && goes_on) {
         bool hurry = atomic_load_explicit(&c->calibrate_waiting, memory_order_relaxed) > 0;
 
-        goes_on = wait_ns(calibrator, hurry ? 0 : calibrator->owed_ns);
+        goes_on = omen_background_rest(&calibrator->background, hurry ? 0 : calibrator->owed_ns);
         calibrator->owed_ns = 0;
     }
-    calibrator->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    calibrator->cpu_ns = cpu_ns();
     return goes_on && !atomic_load_explicit(&c->gone, memory_order_relaxed);
 }

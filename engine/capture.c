@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/clock.h"
 #include "engine/epoch.h"
 #include "engine/memory.h"
 
@@ -20,14 +21,6 @@ static void leave_names_out(struct omen_capture *capture, uint32_t segment);
 static void copy_segments(void *context, uint32_t worker);
 static omen_code copy_cells(struct omen_capture *capture, const struct omen_cells *cells,
                             omen_error *err);
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void fill_state(struct omen_checkpoint_state *state, const omen_collection *c)
 {
@@ -65,7 +58,7 @@ omen_code omen_capture_create(omen_collection *collection, struct omen_capture_r
 {
     const struct omen_admit *admit = &collection->admit;
     struct omen_capture *capture = omen_alloc_zeroed(sizeof *capture);
-    const uint64_t begin = now_ns();
+    const uint64_t begin = omen_now_ns();
     omen_code code = OMEN_OK;
 
     *out = NULL;
@@ -82,7 +75,7 @@ omen_code omen_capture_create(omen_collection *collection, struct omen_capture_r
         omen_capture_destroy(capture);
         return code;
     }
-    capture->admit_ns = now_ns() - begin;
+    capture->admit_ns = omen_now_ns() - begin;
     *out = capture;
     return OMEN_OK;
 }
@@ -314,7 +307,7 @@ static void leave_names_out(struct omen_capture *capture, uint32_t segment)
 
 void omen_capture_graph(struct omen_step *step, struct omen_capture *capture)
 {
-    const uint64_t begin = now_ns();
+    const uint64_t begin = omen_now_ns();
 
     step->point_count = capture->state.slots; /* how much work there is */
     step->capture = capture;
@@ -322,7 +315,7 @@ void omen_capture_graph(struct omen_step *step, struct omen_capture *capture)
     step->capture = NULL;
     if (capture->code == OMEN_OK)
         capture->code = copy_cells(capture, &step->collection->cells, &capture->error);
-    capture->graph_ns = now_ns() - begin;
+    capture->graph_ns = omen_now_ns() - begin;
 }
 
 /* Work number i is segment i. */

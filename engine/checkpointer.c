@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "engine/checkpoint.h"
+#include "engine/clock.h"
 #include "engine/engine_state.h"
 #include "engine/fault_point.h"
 #include "engine/ingest.h"
@@ -39,14 +40,6 @@ static void write_one(struct omen_checkpointer *k, omen_collection *c);
 static bool look_round(struct omen_checkpointer *k);
 static bool erasure_is_due(struct omen_checkpoints *p, uint64_t now_s);
 static void end_file(omen_collection *c, omen_code code, const omen_error *why);
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 static uint32_t earlier(uint32_t a, uint32_t b)
 {
@@ -137,7 +130,7 @@ void omen_checkpointer_worked(omen_collection *collection, uint64_t ns)
         tail_ns < engine->replay_ns_max || atomic_load(&p->wanted) || atomic_load(&p->busy))
         return;
     (void)pthread_mutex_lock(&engine->checkpointer->mutex);
-    due = now_ns() >= p->not_before_ns;
+    due = omen_now_ns() >= p->not_before_ns;
     (void)pthread_mutex_unlock(&engine->checkpointer->mutex);
     if (due) omen_checkpointer_want(collection);
 }
@@ -229,7 +222,7 @@ static void end_file(omen_collection *c, omen_code code, const omen_error *why)
         p->code = code;
         p->error = *why;
         p->failed_death_s = earlier(p->failed_death_s, p->begun_death_s);
-        p->not_before_ns = now_ns() + REST_AFTER_ERR_S * (uint64_t)NS_PER_S;
+        p->not_before_ns = omen_now_ns() + REST_AFTER_ERR_S * (uint64_t)NS_PER_S;
         p->info.failures++;
         (void)atomic_fetch_add(&p->tail_ns, p->begun_tail_ns);
     }
@@ -299,7 +292,7 @@ static bool is_wanted(struct omen_checkpointer *k, omen_collection *c, uint64_t 
     if (atomic_load(&p->wanted)) return true;
     if (most_ns == 0) return false;
     (void)pthread_mutex_lock(&k->mutex);
-    due = now_ns() >= p->not_before_ns &&
+    due = omen_now_ns() >= p->not_before_ns &&
           (atomic_load(&p->tail_ns) >= most_ns || erasure_is_due(p, now_s));
     (void)pthread_mutex_unlock(&k->mutex);
     if (due) atomic_store(&p->wanted, true);
@@ -390,7 +383,7 @@ static void write_one(struct omen_checkpointer *k, omen_collection *c)
                                         .created_s = capture->state.created_s,
                                         .admit_us = capture->admit_ns / 1000,
                                         .graph_us = capture->graph_ns / 1000};
-    const uint64_t begin = now_ns();
+    const uint64_t begin = omen_now_ns();
     const int dir = storage->ops->open_dir(storage, c->dir);
     omen_error err;
     omen_code code = OMEN_OK;
@@ -403,12 +396,12 @@ static void write_one(struct omen_checkpointer *k, omen_collection *c)
     if (code == OMEN_OK) code = name_file(c, dir, info.position, &err);
     if (dir >= 0) storage->ops->close(storage, dir);
     omen_capture_destroy(capture);
-    info.write_us = (now_ns() - begin) / 1000;
+    info.write_us = (omen_now_ns() - begin) / 1000;
     if (code == OMEN_OK) {
         (void)pthread_mutex_lock(&k->mutex);
         info.failures = p->info.failures;
         p->info = info;
-        p->not_before_ns = now_ns() + REST_TIMES * 1000 * info.write_us;
+        p->not_before_ns = omen_now_ns() + REST_TIMES * 1000 * info.write_us;
         (void)pthread_mutex_unlock(&k->mutex);
         omen_engine_tell(c->engine, OMEN_EVENT_INFO,
                          "collection '%s': checkpoint at record %llu, %llu bytes in %llu ms; "
@@ -482,16 +475,9 @@ omen_code omen_collection_checkpoint(omen_collection *collection, omen_error *er
 omen_code omen_engine_checkpoint(omen_engine *engine, omen_error *err)
 {
     omen_collection *collections[OMEN_COLLECTIONS_MAX];
-    uint32_t count;
+    const uint32_t count = omen_engine_list(engine, collections);
     omen_code code = OMEN_OK;
 
-    (void)pthread_mutex_lock(&engine->registry_mutex);
-    count = engine->collection_count;
-    for (uint32_t i = 0; i < count; i++) {
-        collections[i] = engine->collections[i];
-        omen_collection_retain(collections[i]);
-    }
-    (void)pthread_mutex_unlock(&engine->registry_mutex);
     for (uint32_t i = 0; i < count; i++) {
         omen_collection *c = collections[i];
         omen_error failure;

@@ -9,12 +9,12 @@
 
 #include "engine/calibrator.h"
 #include "engine/checkpointer.h"
-#include "engine/scrubber.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
 #include "engine/ingest.h"
 #include "engine/memory.h"
+#include "engine/scrubber.h"
 #include "engine/search.h"
 #include "engine/settings.h"
 #include "engine/snapshots.h"
@@ -192,6 +192,20 @@ omen_code omen_collection_acquire(omen_engine *engine, const char *name, omen_co
     if (there) return OMEN_OK;
     return omen_fail_because(err, OMEN_NOT_FOUND, "COLLECTION_NOT_FOUND",
                              "collection '%.*s' does not exist", (int)OMEN_NAME_BYTES_MAX, name);
+}
+
+uint32_t omen_engine_list(omen_engine *engine, omen_collection **out)
+{
+    uint32_t count;
+
+    (void)pthread_mutex_lock(&engine->registry_mutex);
+    count = engine->collection_count;
+    for (uint32_t i = 0; i < count; i++) {
+        out[i] = engine->collections[i];
+        omen_collection_retain(out[i]);
+    }
+    (void)pthread_mutex_unlock(&engine->registry_mutex);
+    return count;
 }
 
 omen_code omen_collection_list(omen_engine *engine, struct omen_collection_info **out,

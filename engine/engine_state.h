@@ -69,6 +69,9 @@ OMEN_CHECKED omen_code omen_engine_name_is_free(omen_engine *engine, const char 
 OMEN_CHECKED omen_code omen_engine_adopt(omen_engine *engine, omen_collection *collection,
                                          struct omen_collection_info *info, omen_error *err);
 
+/* All collections, each counted, into `out`: room for OMEN_COLLECTIONS_MAX. Returns how many. */
+uint32_t omen_engine_list(omen_engine *engine, omen_collection **out);
+
 OMEN_PRINTF(3, 4)
 void omen_engine_tell(const omen_engine *engine, enum omen_event_level level, const char *format,
                       ...);

@@ -184,12 +184,13 @@ static omen_code worker_init(struct omen_worker *w, omen_error *err)
     w->norms = omen_alloc_aligned(members * sizeof *w->norms);
     w->dots = omen_alloc_aligned(OMEN_TILE_POINTS * members * sizeof *w->dots);
     w->distances = omen_alloc_aligned(members * sizeof *w->distances);
+    w->keys = omen_alloc(OMEN_BLOCK_KEYS * sizeof *w->keys);
     w->nearest = omen_alloc(OMEN_BLOCK_POINTS * sizeof *w->nearest);
     w->regions = omen_alloc(OMEN_BLOCK_POINTS * OMEN_ROUTE_REGIONS * sizeof *w->regions);
     w->region_counts = omen_alloc(OMEN_BLOCK_POINTS * sizeof *w->region_counts);
     if (w->codes == NULL || w->point_codes == NULL || w->members == NULL || w->bias == NULL ||
         w->scales == NULL || w->norms == NULL || w->dots == NULL || w->distances == NULL ||
-        w->nearest == NULL || w->regions == NULL || w->region_counts == NULL)
+        w->keys == NULL || w->nearest == NULL || w->regions == NULL || w->region_counts == NULL)
         return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
     return OMEN_OK;
 }
@@ -212,11 +213,9 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
         step->workers[i].code = OMEN_OK;
         step->workers[i].move_count = 0;
     }
-    if (stride <= step->fit_stride && probes <= step->fit_probes && keys <= step->fit_keys)
-        return OMEN_OK;
+    if (stride <= step->fit_stride && probes <= step->fit_probes) return OMEN_OK;
     if (stride < step->fit_stride) stride = step->fit_stride;
     if (probes < step->fit_probes) probes = step->fit_probes;
-    if (keys < step->fit_keys) keys = step->fit_keys;
     step->fit_stride = 0;     /* until all of them are there */
     step->point_capacity = 0; /* routes hang on the probes, too */
     groups = probes > OMEN_ROUTE_REGIONS ? probes : OMEN_ROUTE_REGIONS;
@@ -226,14 +225,12 @@ static omen_code fit_collection(struct omen_step *step, omen_error *err)
         worker_unfit(w);
         w->packed = omen_alloc_aligned(OMEN_CELL_SCAN_MAX * stride);
         w->probes = omen_alloc_aligned((OMEN_ROW_LINKS + 1) * stride);
-        w->keys = omen_alloc(OMEN_BLOCK_KEYS * sizeof *w->keys);
         w->cell_points = omen_alloc((size_t)OMEN_BLOCK_POINTS * groups * sizeof *w->cell_points);
-        if (w->packed == NULL || w->probes == NULL || w->keys == NULL || w->cell_points == NULL)
+        if (w->packed == NULL || w->probes == NULL || w->cell_points == NULL)
             return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "an ingest thread's workspace");
     }
     step->fit_stride = stride;
     step->fit_probes = probes;
-    step->fit_keys = keys;
     return OMEN_OK;
 }
 
@@ -241,16 +238,15 @@ static void worker_unfit(struct omen_worker *w)
 {
     omen_free(w->packed);
     omen_free(w->probes);
-    omen_free(w->keys);
     omen_free(w->cell_points);
     w->packed = w->probes = NULL;
-    w->keys = NULL;
     w->cell_points = NULL;
 }
 
 static void worker_deinit(struct omen_worker *w)
 {
     worker_unfit(w);
+    omen_free(w->keys);
     omen_free(w->codes);
     omen_free(w->point_codes);
     omen_free(w->members);

@@ -76,7 +76,7 @@ struct omen_step {
 
     /* What the buffers are large enough for. */
     size_t fit_stride;
-    uint32_t fit_probes, fit_keys;
+    uint32_t fit_probes;
 
     /* Of the epoch in work, and the round of it. */
     omen_collection *collection;

@@ -52,10 +52,9 @@ omen_code omen_collection_get_points(omen_collection *collection, const struct o
     const struct omen_published *p = &collection->published;
     uint32_t dim = collection->settings.dim;
     const struct omen_slot_array *array;
+    omen_code code = OMEN_OK;
     uint32_t pin;
     uint32_t epoch;
-
-    omen_code code = OMEN_OK;
 
     if (count > OMEN_GET_IDS_MAX)
         return omen_fail_because(err, OMEN_INVALID_ARGUMENT, "BAD_LIMIT",

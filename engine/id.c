@@ -2,7 +2,6 @@
 #include "engine/id.h"
 
 #include <stdio.h>
-
 #include <string.h>
 
 #include "engine/memory.h"

@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include "engine/checkpointer.h"
+#include "engine/clock.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
 #include "engine/fault_point.h"
@@ -349,14 +350,6 @@ static omen_code enqueue(omen_collection *c, struct omen_pending *pending, omen_
     return OMEN_OK;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void list_log(struct omen_ingest *ingest, omen_collection *c)
 {
     if (c->in_log_list) return;
@@ -420,11 +413,11 @@ static void *log_main(void *arg)
         (void)pthread_mutex_lock(&c->admit_mutex);
         if (!group.refused) trim_log(c);
         code = write_group(c, &group, &first, &err);
-        const uint64_t begin = now_ns();
+        const uint64_t begin = omen_now_ns();
         if (code == OMEN_OK) code = admit_group(c, &group, &err);
         (void)pthread_mutex_unlock(&c->admit_mutex);
         if (code != OMEN_OK) fail_collection(c, code, &err);
-        if (first != 0) omen_checkpointer_worked(c, now_ns() - begin);
+        if (first != 0) omen_checkpointer_worked(c, omen_now_ns() - begin);
         /* Who waits for an epoch that cannot be closed would wait for as long as there is no room.
          */
         if (group.full && omen_room_level(&ingest->engine->room) == OMEN_ROOM_FOR_NONE)
@@ -938,10 +931,10 @@ static void *apply_main(void *arg)
         if (close_due(c)) list_log(ingest, c);
         (void)pthread_mutex_unlock(&ingest->mutex);
 
-        const uint64_t begin = now_ns();
+        const uint64_t begin = omen_now_ns();
         if (!skip) code = omen_epoch_apply(ingest->engine->step, c, epoch, &err);
         if (code != OMEN_OK) fail_collection(c, code, &err);
-        omen_checkpointer_worked(c, now_ns() - begin);
+        omen_checkpointer_worked(c, omen_now_ns() - begin);
         if (epoch->capture != NULL) omen_checkpointer_take(c, epoch, !skip && code == OMEN_OK);
         tell_receipts(c, epoch);
         omen_search_pool_look(ingest->engine->pool); /* at searches that wait for this epoch */

@@ -55,16 +55,10 @@ static omen_code read_note(struct omen_storage *storage, int file, uint64_t *fir
 {
     unsigned char bytes[OMEN_RECORD_HEADER_BYTES + 1]; /* one more than there should be */
     struct omen_record_header header;
-    size_t count = 0;
+    size_t count = sizeof bytes;
 
-    while (count < sizeof bytes) {
-        const ssize_t got =
-            storage->ops->read(storage, file, bytes + count, sizeof bytes - count, count);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return omen_fail(err, OMEN_UNAVAILABLE, "read " NOTE ": %m");
-        if (got == 0) break;
-        count += (size_t)got;
-    }
+    if (omen_storage_read_all(storage, file, bytes, &count, 0) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "read " NOTE ": %m");
     if (count != OMEN_RECORD_HEADER_BYTES || !omen_record_decode(bytes, &header) ||
         header.length != 0 || omen_record_flaw(&header, bytes) != NULL)
         return omen_fail(err, OMEN_DATA_LOSS,

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <xxhash.h>
 
 #include "engine/memory.h"
 
@@ -46,19 +45,11 @@ static omen_code read_block(struct omen_original_rows *rows, uint32_t slot, omen
 {
     const uint64_t offset = omen_original_rows_offset(rows, slot);
     const uint64_t left = (uint64_t)rows->size > offset ? (uint64_t)rows->size - offset : 0;
-    const size_t wanted = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
-    size_t count = 0;
+    size_t count = left < BLOCK_BYTES ? (size_t)left : BLOCK_BYTES;
 
-    while (count < wanted) {
-        const ssize_t got = rows->storage->ops->read(rows->storage, rows->file, rows->block + count,
-                                                     wanted - count, offset + count);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "read %s at offset %" PRIu64 ": %m", rows->name,
-                             offset + count);
-        if (got == 0) break;
-        count += (size_t)got;
-    }
+    if (omen_storage_read_all(rows->storage, rows->file, rows->block, &count, offset) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "read %s at offset %" PRIu64 ": %m", rows->name,
+                         offset + count);
     rows->block_first = slot;
     rows->block_rows = count / rows->row_bytes;
     return OMEN_OK;
@@ -75,12 +66,12 @@ omen_code omen_original_rows_check(struct omen_original_rows *rows, uint32_t slo
     }
     if (rows->block_rows == 0) return OMEN_OK; /* the file ends before */
     const char *row = rows->block + (slot - rows->block_first) * rows->row_bytes;
-    const void *vector = row;
+    const float *vector = (const float *)(const void *)row;
 
     if (rows->half) {
         rows->kernels.widen_f16((const uint16_t *)(const void *)row, rows->dim, rows->vector);
         vector = rows->vector;
     }
-    *good = XXH3_64bits(vector, rows->dim * sizeof(float)) == hash;
+    *good = omen_original_hash(vector, rows->dim) == hash;
     return OMEN_OK;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "engine/memory.h"
 
@@ -53,6 +54,11 @@ static omen_code open_file(struct omen_originals *originals, const char *dir, om
     if (size < 0) return omen_storage_fail(err, "open %s/%s", dir, name_of(originals));
     originals->allocated = (uint64_t)size;
     return OMEN_OK;
+}
+
+uint64_t omen_original_hash(const float *row, uint32_t dim)
+{
+    return XXH3_64bits(row, dim * sizeof *row);
 }
 
 omen_code omen_originals_open(struct omen_originals *originals, struct omen_storage *storage,

@@ -97,6 +97,9 @@ OMEN_CHECKED omen_code omen_originals_sync(struct omen_originals *originals, ome
 OMEN_CHECKED omen_code omen_originals_erase(struct omen_originals *originals,
                                             const struct omen_slots *slots, omen_error *err);
 
+/* Of the floats of a row, as they came or as they were rounded: what the slot keeps (graph.h). */
+uint64_t omen_original_hash(const float *row, uint32_t dim);
+
 /* Floats that a widened row takes. */
 static inline size_t omen_original_floats(const struct omen_originals *originals)
 {

@@ -9,8 +9,7 @@
 #include "engine/scrubber.h"
 #include "engine/search.h"
 
-#define FIRST_NODES 12u /* compared in any case; and MORE_THAN_K than are wanted */
-#define MORE_THAN_K 2u
+#define MORE_THAN_K 2u /* OMEN_RERANK_FIRST nodes, or so many, are compared at first */
 #define NEXT_NODES  8u
 #define BATCH_ROWS  OMEN_SCAN_ROWS
 
@@ -21,7 +20,7 @@ struct progress {
     float over;     /* what a code has overstated a distance by, at most */
 };
 
-static bool may_be_near(const struct omen_searcher *s, const struct omen_walk *walk,
+static bool may_be_near(struct omen_searcher *s, const struct omen_walk *walk,
                         const struct progress *progress);
 static omen_code collect(struct omen_searcher *s, const struct omen_walk *walk, uint32_t nodes,
                          struct progress *progress, omen_error *err);
@@ -33,7 +32,8 @@ omen_code omen_search_rerank(struct omen_searcher *s, const struct omen_walk *wa
                              omen_error *err)
 {
     struct progress progress = {0};
-    uint32_t first = walk->k + MORE_THAN_K > FIRST_NODES ? walk->k + MORE_THAN_K : FIRST_NODES;
+    uint32_t first =
+        walk->k + MORE_THAN_K > OMEN_RERANK_FIRST ? walk->k + MORE_THAN_K : OMEN_RERANK_FIRST;
     omen_code code = OMEN_OK;
 
     while (code == OMEN_OK && progress.at < walk->pool_count && progress.nodes < best) {
@@ -43,18 +43,18 @@ omen_code omen_search_rerank(struct omen_searcher *s, const struct omen_walk *wa
         if (progress.nodes > 0 && !may_be_near(s, walk, &progress)) break;
         code = collect(s, walk, nodes < left ? nodes : left, &progress, err);
         if (code == OMEN_OK) compare(s, walk->query, &progress);
-        omen_top_cut(&s->top);
     }
     return code;
 }
 
 /* Could the next node of the pool be one of the k nearest? All after it are farther. */
-static bool may_be_near(const struct omen_searcher *s, const struct omen_walk *walk,
+static bool may_be_near(struct omen_searcher *s, const struct omen_walk *walk,
                         const struct progress *progress)
 {
     const struct omen_query *query = walk->query;
     float next = omen_key_distance(walk->pool[progress->at]) - progress->over;
 
+    omen_top_cut(&s->top); /* says what the k-th nearest has */
     return next <= query->key_offset + query->key_factor * s->top.worst;
 }
 

@@ -5,18 +5,12 @@
 #include <inttypes.h>
 #include <time.h>
 
+#include "engine/clock.h"
+
 #define PAUSE_MS_MIN 20u
 #define PAUSE_MS_MAX 2000u
 #define TRIAL        ".room"
 #define TRIAL_BYTES  (64u << 10)
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static uint64_t resume_mark(const struct omen_room *room)
 {
@@ -60,7 +54,7 @@ static void refuse_from_now(struct omen_room *room, enum omen_room_level level,
     room->why = *why;
     (void)pthread_mutex_unlock(&room->mutex);
     if (omen_room_level(room) == OMEN_ROOM_FOR_ALL) room->pause_ms = PAUSE_MS_MIN;
-    room->probe_at_ns = now_ns() + room->pause_ms * UINT64_C(1000000);
+    room->probe_at_ns = omen_now_ns() + room->pause_ms * UINT64_C(1000000);
     atomic_store_explicit(&room->level, (int)level, memory_order_release);
 }
 
@@ -119,7 +113,7 @@ static bool can_write(const struct omen_room *room)
 
 uint64_t omen_room_probe_in_ns(const struct omen_room *room)
 {
-    const uint64_t now = now_ns();
+    const uint64_t now = omen_now_ns();
 
     if (omen_room_level(room) == OMEN_ROOM_FOR_ALL) return UINT64_MAX;
     return now < room->probe_at_ns ? room->probe_at_ns - now : 0;
@@ -127,7 +121,7 @@ uint64_t omen_room_probe_in_ns(const struct omen_room *room)
 
 bool omen_room_probe(struct omen_room *room)
 {
-    const uint64_t now = now_ns();
+    const uint64_t now = omen_now_ns();
 
     if (omen_room_level(room) == OMEN_ROOM_FOR_ALL || now < room->probe_at_ns) return false;
     if (omen_room_free_bytes(room) >= resume_mark(room) && can_write(room)) {

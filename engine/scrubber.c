@@ -1,14 +1,12 @@
 /* scrubber.c - see scrubber.h. */
 #include "engine/scrubber.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <xxhash.h>
 
+#include "engine/background.h"
+#include "engine/clock.h"
 #include "engine/engine_state.h"
 #include "engine/id.h"
 #include "engine/limits.h"
@@ -25,29 +23,16 @@
 struct omen_scrubber {
     /* Fixed. */
     omen_engine *engine;
-    pthread_t thread;
-    bool started;
 
     /* The thread's own. */
     omen_collection *listed[OMEN_COLLECTIONS_MAX]; /* counted */
     char *block;
     float row[OMEN_DIM_MAX + 16]; /* widened */
 
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    bool stop; /* under the mutex */
+    struct omen_background background;
 };
 
 static void *run(void *arg);
-static bool wait_ns(struct omen_scrubber *s, uint64_t ns);
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 /* ---- one row ------------------------------------------------------------------------------- */
 
@@ -72,7 +57,7 @@ bool omen_original_check(const omen_collection *collection, uint32_t slot, const
 {
     const omen_collection *c = collection;
     struct omen_doubts *doubts = c->originals.doubts;
-    const bool good = row != NULL && XXH3_64bits(row, c->settings.dim * sizeof *row) ==
+    const bool good = row != NULL && omen_original_hash(row, c->settings.dim) ==
                                          *omen_graph_original_hash(&c->graph, slot);
 
     if (omen_doubts_settle(doubts, slot, good)) tell_damage(c, slot);
@@ -93,21 +78,19 @@ bool omen_original_check_doubted(const omen_collection *collection, uint32_t slo
 omen_code omen_scrubber_start(omen_engine *engine, struct omen_scrubber **out, omen_error *err)
 {
     struct omen_scrubber *s = omen_alloc_zeroed(sizeof *s);
-    pthread_condattr_t monotonic;
+    omen_code code = OMEN_OK;
 
     *out = NULL;
-    if (s == NULL) return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the scrubber");
-    s->engine = engine;
-    (void)pthread_mutex_init(&s->mutex, NULL);
-    (void)pthread_condattr_init(&monotonic);
-    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&s->wake, &monotonic);
-    (void)pthread_condattr_destroy(&monotonic);
-    s->block = omen_alloc_aligned(BLOCK_BYTES);
-    s->started = s->block != NULL && pthread_create(&s->thread, NULL, run, s) == 0;
-    if (!s->started) {
+    if (s != NULL) s->block = omen_alloc_aligned(BLOCK_BYTES);
+    if (s == NULL || s->block == NULL)
+        code = omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the scrubber");
+    if (code == OMEN_OK) {
+        s->engine = engine;
+        code = omen_background_start(&s->background, "omen-scrub", run, s, err);
+    }
+    if (code != OMEN_OK) {
         omen_scrubber_stop(s);
-        return omen_fail(err, OMEN_RESOURCE_EXHAUSTED, "the scrubber's thread");
+        return code;
     }
     *out = s;
     return OMEN_OK;
@@ -115,51 +98,20 @@ omen_code omen_scrubber_start(omen_engine *engine, struct omen_scrubber **out, o
 
 void omen_scrubber_stop(struct omen_scrubber *scrubber)
 {
-    struct omen_scrubber *s = scrubber;
-
-    if (s == NULL) return;
-    (void)pthread_mutex_lock(&s->mutex);
-    s->stop = true;
-    (void)pthread_cond_signal(&s->wake);
-    (void)pthread_mutex_unlock(&s->mutex);
-    if (s->started) (void)pthread_join(s->thread, NULL);
-    (void)pthread_cond_destroy(&s->wake);
-    (void)pthread_mutex_destroy(&s->mutex);
-    omen_free(s->block);
-    omen_free(s);
-}
-
-/* False: the scrubber shall stop. */
-static bool wait_ns(struct omen_scrubber *s, uint64_t ns)
-{
-    const uint64_t until = now_ns() + ns;
-    const struct timespec at = {.tv_sec = (time_t)(until / NS_PER_S),
-                                .tv_nsec = (long)(until % NS_PER_S)};
-    bool stop;
-
-    (void)pthread_mutex_lock(&s->mutex);
-    while (!s->stop && pthread_cond_timedwait(&s->wake, &s->mutex, &at) == 0)
-        continue;
-    stop = s->stop;
-    (void)pthread_mutex_unlock(&s->mutex);
-    return !stop;
+    if (scrubber == NULL) return;
+    omen_background_stop(&scrubber->background);
+    omen_free(scrubber->block);
+    omen_free(scrubber);
 }
 
 /* Rows that could be read, from the first on. */
 static uint32_t read_rows(struct omen_scrubber *s, const struct omen_originals *o, uint32_t first,
                           uint32_t rows)
 {
-    struct omen_storage *storage = o->storage;
-    const size_t wanted = rows * o->row_bytes;
-    size_t count = 0;
+    size_t count = rows * o->row_bytes;
 
-    while (count < wanted) {
-        const ssize_t got = storage->ops->read(storage, o->file, s->block + count, wanted - count,
-                                               first * (uint64_t)o->row_bytes + count);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
-        count += (size_t)got;
-    }
+    (void)omen_storage_read_all(o->storage, o->file, s->block, &count,
+                                first * (uint64_t)o->row_bytes);
     return (uint32_t)(count / o->row_bytes);
 }
 
@@ -211,7 +163,7 @@ static bool scrub(struct omen_scrubber *s, omen_collection *c)
         scrub_rows(s, c, slot, rows);
         slot += rows;
         if (atomic_load(&c->backlog_bytes) > 0) rest_ns *= SLOWER;
-        if (!wait_ns(s, rest_ns)) return false;
+        if (!omen_background_rest(&s->background, rest_ns)) return false;
     }
     if (slot > 0)
         omen_engine_tell(s->engine, OMEN_EVENT_INFO,
@@ -222,40 +174,24 @@ static bool scrub(struct omen_scrubber *s, omen_collection *c)
     return true;
 }
 
-static uint32_t list_collections(struct omen_scrubber *s)
-{
-    omen_engine *engine = s->engine;
-    uint32_t count;
-
-    (void)pthread_mutex_lock(&engine->registry_mutex);
-    count = engine->collection_count;
-    for (uint32_t i = 0; i < count; i++) {
-        s->listed[i] = engine->collections[i];
-        omen_collection_retain(s->listed[i]);
-    }
-    (void)pthread_mutex_unlock(&engine->registry_mutex);
-    return count;
-}
-
 static void *run(void *arg)
 {
     struct omen_scrubber *s = arg;
     bool on = true;
 
-    (void)pthread_setname_np(pthread_self(), "omen-scrub");
     while (on) {
-        const uint32_t count = list_collections(s);
+        const uint32_t count = omen_engine_list(s->engine, s->listed);
 
         for (uint32_t i = 0; i < count; i++) {
             omen_collection *c = s->listed[i];
 
-            if (on && now_ns() >= c->scrub_after_ns) {
-                c->scrub_after_ns = now_ns() + PASS_NS;
+            if (on && omen_now_ns() >= c->scrub_after_ns) {
+                c->scrub_after_ns = omen_now_ns() + PASS_NS;
                 on = scrub(s, c);
             }
             omen_collection_release(c);
         }
-        on = on && wait_ns(s, LOOK_NS);
+        on = on && omen_background_rest(&s->background, LOOK_NS);
     }
     return NULL;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "engine/clock.h"
 #include "engine/engine_state.h"
 #include "engine/memory.h"
 #include "engine/query_sample.h"
@@ -37,14 +38,6 @@ static omen_code begin_walk(struct omen_searcher *s, struct omen_search_private 
                             struct omen_walk *walk, struct omen_query *query, omen_error *err);
 static omen_code end_walk(struct omen_searcher *s, struct omen_search_private *p,
                           struct omen_walk *walk, bool *done, omen_error *err);
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 omen_code omen_search_submit(struct omen_search *search, omen_error *err)
 {
@@ -110,7 +103,7 @@ void omen_search_start(struct omen_search_private *p)
 {
     omen_collection *c = p->search->collection;
 
-    p->started_ns = now_ns();
+    p->started_ns = omen_now_ns();
     p->pin = omen_grace_enter(&c->grace);
     p->pinned = true;
     take_snapshot(c, &p->snapshot);
@@ -122,7 +115,7 @@ void omen_search_finish(struct omen_search_private *p)
     struct omen_search *search = p->search;
 
     search->code = (omen_code)atomic_load_explicit(&p->code, memory_order_acquire);
-    search->duration_us = (now_ns() - p->started_ns) / 1000;
+    search->duration_us = (omen_now_ns() - p->started_ns) / 1000;
     search->done(search);
 }
 
@@ -134,7 +127,7 @@ omen_code omen_search_check_stop(const struct omen_search *search, omen_error *e
         return omen_fail_because(err, OMEN_CANCELLED, "CANCELLED", "the calibration was stopped");
     if (atomic_load_explicit(&search->cancelled, memory_order_relaxed))
         return omen_fail_because(err, OMEN_CANCELLED, "CANCELLED", "the search was cancelled");
-    if (search->deadline_ns != 0 && now_ns() >= search->deadline_ns)
+    if (search->deadline_ns != 0 && omen_now_ns() >= search->deadline_ns)
         return omen_fail_because(err, OMEN_DEADLINE_EXCEEDED, "DEADLINE",
                                  "the search's deadline has passed");
     return OMEN_OK;

@@ -25,6 +25,7 @@
 #define OMEN_SEARCH_CELL_MAX 1024u /* members of such a cell that are looked through for them */
 #define OMEN_SEARCH_MEMBERS  16u   /* so many of each */
 #define OMEN_SEARCH_POOL     2u    /* times ef: the most that a walk's pool holds */
+#define OMEN_RERANK_FIRST    12u   /* nodes that are re-ranked in any case */
 #define OMEN_SCAN_ROWS       64u   /* rows of one tile of an exact scan */
 
 /* What one search reads, loaded in the order of struct omen_published. */

@@ -155,25 +155,17 @@ void omen_sections_close(struct omen_sections_reader *reader)
 static omen_code read_all(const struct omen_sections_reader *r, void *out, size_t count,
                           uint64_t offset, omen_error *err)
 {
-    char *at = out;
+    size_t got = count;
 
     if (offset > r->size || count > r->size - offset)
         return omen_fail(err, OMEN_DATA_LOSS, "%s is damaged at offset %" PRIu64 ": it ends there",
                          r->name, r->size);
-    while (count > 0) {
-        const ssize_t got = r->storage->ops->read(r->storage, r->file, at, count, offset);
-
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "read %s at offset %" PRIu64 ": %m", r->name,
-                             offset);
-        if (got == 0)
-            return omen_fail(err, OMEN_DATA_LOSS,
-                             "%s is damaged at offset %" PRIu64 ": it ends there", r->name, offset);
-        at += got;
-        offset += (uint64_t)got;
-        count -= (size_t)got;
-    }
+    if (omen_storage_read_all(r->storage, r->file, out, &got, offset) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "read %s at offset %" PRIu64 ": %m", r->name,
+                         offset + got);
+    if (got < count)
+        return omen_fail(err, OMEN_DATA_LOSS, "%s is damaged at offset %" PRIu64 ": it ends there",
+                         r->name, offset + got);
     return OMEN_OK;
 }
 

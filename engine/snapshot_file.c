@@ -2,7 +2,6 @@
  * right; a file that ends without END, or goes on behind it, is damaged. */
 #include "engine/snapshot_file.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -72,19 +71,9 @@ void omen_snapshot_write_abandon(struct omen_snapshot_writer *writer)
 static omen_code read_some(struct omen_snapshot_writer *writer, int from, uint64_t at,
                            size_t *count, omen_error *err)
 {
-    struct omen_storage *storage = writer->sections.storage;
-    const size_t wanted = *count;
-
-    *count = 0;
-    while (*count < wanted) {
-        const ssize_t got = storage->ops->read(
-            storage, from, writer->part + PART_HEADER_BYTES + *count, wanted - *count, at + *count);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "read at offset %" PRIu64 ": %m", at + *count);
-        if (got == 0) break;
-        *count += (size_t)got;
-    }
+    if (omen_storage_read_all(writer->sections.storage, from, writer->part + PART_HEADER_BYTES,
+                              count, at) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "read at offset %" PRIu64 ": %m", at + *count);
     return OMEN_OK;
 }
 

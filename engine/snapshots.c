@@ -314,20 +314,9 @@ omen_code omen_snapshot_source_open(omen_engine *engine, const char *name,
 omen_code omen_snapshot_source_read(omen_snapshot_source *source, uint64_t offset, void *bytes,
                                     size_t *count, omen_error *err)
 {
-    const size_t wanted = *count;
-
-    *count = 0;
-    while (*count < wanted) {
-        const ssize_t got =
-            source->storage->ops->read(source->storage, source->file, (char *)bytes + *count,
-                                       wanted - *count, offset + *count);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0)
-            return omen_fail(err, OMEN_UNAVAILABLE, "read a snapshot at offset %" PRIu64 ": %m",
-                             offset + *count);
-        if (got == 0) break;
-        *count += (size_t)got;
-    }
+    if (omen_storage_read_all(source->storage, source->file, bytes, count, offset) != 0)
+        return omen_fail(err, OMEN_UNAVAILABLE, "read a snapshot at offset %" PRIu64 ": %m",
+                         offset + *count);
     return OMEN_OK;
 }
 

@@ -83,6 +83,23 @@ omen_code omen_storage_fail(omen_error *err, const char *format, ...)
     return omen_fail(err, OMEN_UNAVAILABLE, "%.200s: %m", what);
 }
 
+int omen_storage_read_all(struct omen_storage *storage, int file, void *bytes, size_t *count,
+                          uint64_t offset)
+{
+    const size_t wanted = *count;
+
+    *count = 0;
+    while (*count < wanted) {
+        const ssize_t got = storage->ops->read(storage, file, (char *)bytes + *count,
+                                               wanted - *count, offset + *count);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return -1;
+        if (got == 0) break;
+        *count += (size_t)got;
+    }
+    return 0;
+}
+
 omen_code omen_storage_write_all(struct omen_storage *storage, int file, struct iovec *parts,
                                  int part_count, uint64_t *offset, omen_error *err)
 {

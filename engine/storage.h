@@ -6,7 +6,8 @@
  * the file, what was created, renamed or removed after sync() of the directory; before that power
  * loss may keep any part of it, in any order, but a rename is whole or not done.
  *
- * Threads: any; a handle is used by one at a time.
+ * Threads: any; a handle is used by one at a time, but may be read beside its writer where nothing
+ * is written.
  */
 #ifndef OMEN_STORAGE_H
 #define OMEN_STORAGE_H
@@ -69,6 +70,11 @@ struct omen_storage *omen_storage_files(void);
  * the pages), so failed syncs do not come here. */
 OMEN_CHECKED OMEN_PRINTF(2, 3) omen_code
     omen_storage_fail(omen_error *err, const char *format, ...);
+
+/* Reads *count bytes at `offset`, or what there is before the file's end. Says in *count how many
+ * were read. Returns 0, or -1 with errno. */
+int omen_storage_read_all(struct omen_storage *storage, int file, void *bytes, size_t *count,
+                          uint64_t offset);
 
 /* Writes all of the parts at *offset and moves it on. Changes the parts.
  * Fails: as omen_storage_fail(), with *offset where the writing stopped. */

@@ -42,9 +42,6 @@
  * are expanded in any case. Half as many rows miss themselves, for 1 % of the work. */
 #define FLOOR_DIVISOR 3u
 
-/* Slots that re-ranking nearly always asks for. */
-#define FETCHED 12u
-
 static omen_code fit(struct omen_walk *walk, uint32_t slots, uint32_t pool, omen_error *err);
 static void enter_pivots(struct omen_searcher *s, struct omen_walk *walk);
 static bool look(struct omen_searcher *s, struct omen_walk *walk);
@@ -343,6 +340,6 @@ static void end(struct omen_searcher *s, struct omen_walk *walk)
  * here, too, made it slower. */
 static void fetch_best(const struct omen_graph *graph, const struct omen_walk *walk)
 {
-    for (uint32_t i = 0; i < walk->pool_count && i < FETCHED; i++)
+    for (uint32_t i = 0; i < walk->pool_count && i < OMEN_RERANK_FIRST; i++)
         omen_graph_prefetch_answer(graph, omen_key_slot(walk->pool[i]));
 }
