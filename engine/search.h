@@ -19,7 +19,9 @@
 #define OMEN_SEARCH_BLOCK 32u /* queries that one thread takes at once */
 /* Of them, those that one thread walks for in turn. */
 #define OMEN_SEARCH_WALKS    (OMEN_TRICK_WALKS_IN_TURN ? 4u : 1u)
-#define OMEN_SEARCH_REGIONS  4u    /* whose pivots a query is compared with */
+/* Regions whose pivots a query is compared with: all of a few, and down to this many of others. */
+#define OMEN_SEARCH_REGIONS_MIN 4u
+#define OMEN_SEARCH_REGIONS_MAX 16u
 #define OMEN_SEARCH_ENTRIES  16u   /* pivots from which a walk starts */
 #define OMEN_SEARCH_CELLS    1u    /* of them, those of whose cells some members are entries, too */
 #define OMEN_SEARCH_CELL_MAX 1024u /* members of such a cell that are looked through for them */
