@@ -5,8 +5,9 @@
 
 Lines of at most 100 columns without tabs or trailing blanks; functions of at most 70 lines and 6
 parameters, apart from those that ci/style_exceptions.txt names with a reason; no calls that write
-past a buffer or swallow errors; in engine/ no allocator but memory.c's; no file names that say
-nothing; and each file begins with a comment that says what it is.
+past a buffer or swallow errors; in engine/ no allocator but memory.c's; no function of prefetches
+that GCC may drop; no file names that say nothing; and each file begins with a comment that says
+what it is.
 """
 import re
 import sys
@@ -73,6 +74,16 @@ def check_beginning(where, path, text):
         body = re.sub(r"\A#![^\n]*\n", "", text)
         if not body.startswith(('"""', "#")):
             yield f"{where}:1: begin with a comment that says what the file is"
+
+
+def check_prefetches(where, text):
+    """GCC sees no effect in a prefetch: a function of nothing else, called and not inlined, is
+    gone. Its name has `prefetch` in it, and its definition says that it is inlined always."""
+    for hit in re.finditer(r"^(?:static|void)[^;{}=]*?\b(\w*prefetch\w*)\s*\([^;{}]*\)\s*\{",
+                           code_only(text), re.M):
+        if "always_inline" not in hit.group():
+            number = text.count("\n", 0, hit.start()) + 1
+            yield f"{where}:{number}: {hit.group(1)} may be dropped; use OMEN_FETCHES or INLINE"
 
 
 def functions(text):
@@ -153,6 +164,7 @@ def check(root):
         if path.suffix in (".c", ".h"):
             bad += check_functions(where, text, exceptions, used)
             bad += check_calls(where, text)
+            bad += check_prefetches(where, text)
     for key in exceptions.keys() - used:
         bad.append(f"{EXCEPTIONS}: {' '.join(key)} needs no exception, or gives no reason")
     return bad

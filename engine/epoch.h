@@ -90,8 +90,9 @@ struct omen_step {
     uint32_t *route_counts;
     float *cuts;     /* candidates are no farther */
     uint32_t *order; /* indices of points, near ones together: blocks of PROPOSE */
-    uint32_t *ranks; /* of cells in that order, and the counts of a sort */
+    uint32_t *ranks; /* of cells in that order, then the cells by rank, and the counts of a sort */
     uint32_t rank_capacity;
+    const uint32_t *cell_order; /* the cells by rank; NULL: by number */
     bool small;           /* all linked slots are candidates, not those of cells */
     uint32_t *everything; /* when small: all of them; OMEN_SMALL_COLLECTION */
     uint32_t everything_count;

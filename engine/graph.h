@@ -339,7 +339,13 @@ static inline bool omen_slot_hashes_to_top(uint32_t slot)
 /* Prefetches a code, up to so many bytes. Nothing else fetches the rest in time: with 512 of 768
  * bytes, queries/s fell to 0.75 at a recall of 0.95 and to 0.67 at 0.99. */
 #define OMEN_PREFETCH_BYTES 1536u
-static inline void omen_graph_prefetch_code(const struct omen_graph *graph, uint32_t slot)
+/* A function that only prefetches has no effect that GCC knows of: where it does not become part of
+ * its caller, the call is dropped. So it must. */
+#define OMEN_FETCHES static inline __attribute__((always_inline))
+
+/* What a distance needs. Selection took 1.8 times as long at a million points while it fetched
+ * the codes of a point's candidates ahead, and not what belongs to them. */
+OMEN_FETCHES void omen_graph_prefetch_node(const struct omen_graph *graph, uint32_t slot)
 {
     const uint8_t *code = omen_graph_code(graph, slot);
     size_t bytes = graph->stride < OMEN_PREFETCH_BYTES ? graph->stride : OMEN_PREFETCH_BYTES;
@@ -347,8 +353,9 @@ static inline void omen_graph_prefetch_code(const struct omen_graph *graph, uint
     if (!OMEN_TRICK_PREFETCH) return;
     for (size_t i = 0; i < bytes; i += 64)
         __builtin_prefetch(code + i, 0, OMEN_PREFETCH_TO);
+    __builtin_prefetch(omen_graph_meta(graph, slot), 0, OMEN_PREFETCH_TO);
 }
-static inline void omen_graph_prefetch_row(const struct omen_graph *graph, uint32_t slot)
+OMEN_FETCHES void omen_graph_prefetch_row(const struct omen_graph *graph, uint32_t slot)
 {
     const char *row = (const char *)omen_graph_row(graph, slot);
 
@@ -359,7 +366,7 @@ static inline void omen_graph_prefetch_row(const struct omen_graph *graph, uint3
 }
 
 /* What an answer needs of a slot beside its original. */
-static inline void omen_graph_prefetch_answer(const struct omen_graph *graph, uint32_t slot)
+OMEN_FETCHES void omen_graph_prefetch_answer(const struct omen_graph *graph, uint32_t slot)
 {
     const struct omen_segment *segment = omen_graph_segment(graph, slot);
     uint32_t at = omen_graph_offset(slot);

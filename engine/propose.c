@@ -22,7 +22,7 @@ static void propose_blocks(void *context, uint32_t worker);
 static void propose_block(struct omen_step *step, struct omen_worker *w, uint32_t first,
                           uint32_t count);
 static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t first);
-static void fetch_next_cell(const struct omen_step *step, struct omen_worker *w, uint32_t cell);
+static void fetch_next_cell(const struct omen_step *step, struct omen_worker *w, uint32_t rank);
 static void scan_everything(struct omen_step *step, struct omen_worker *w, uint32_t first,
                             uint32_t count);
 static void ready_candidates(struct omen_step *step, struct omen_nearest *nearest);
@@ -122,11 +122,18 @@ bool omen_worker_fit_groups(struct omen_worker *w, uint32_t group_count)
     return true;
 }
 
+/* Neighbouring cells one after the other: the same points look into them, and are in the cache. */
+static inline uint32_t cell_at(const struct omen_step *step, uint32_t rank)
+{
+    return step->cell_order == NULL ? rank : step->cell_order[rank];
+}
+
 static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t first)
 {
     const struct omen_cells *cells = &step->collection->cells;
 
-    for (uint32_t i = 0; i < cells->count; i++) {
+    for (uint32_t rank = 0; rank < cells->count; rank++) {
+        uint32_t i = cell_at(step, rank);
         uint32_t begin = w->cell_begin[i];
         uint32_t end = w->cell_begin[i + 1];
         struct omen_members members;
@@ -137,7 +144,7 @@ static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t f
                                     w->cell_list);
         if (count == 0) continue;
         memcpy(w->members, w->cell_list, count * sizeof *w->members);
-        fetch_next_cell(step, w, i);
+        fetch_next_cell(step, w, rank);
         omen_gather_members(step, w, count, end - begin >= OMEN_PACK_POINTS_MIN, &members);
         for (uint32_t from = begin; from < end; from += OMEN_TILE_POINTS) {
             uint32_t n = end - from < OMEN_TILE_POINTS ? end - from : OMEN_TILE_POINTS;
@@ -147,6 +154,7 @@ static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t f
             for (uint32_t p = 0; p < n; p++) {
                 points[p] = step->points[step->order[first + w->cell_points[from + p]]];
                 nearest[p] = &w->nearest[w->cell_points[from + p]];
+                __builtin_prefetch(nearest[p], 1, OMEN_PREFETCH_TO);
             }
             omen_near_members(step, w, &members, points, nearest, n);
         }
@@ -154,20 +162,21 @@ static void scan_cells(struct omen_step *step, struct omen_worker *w, uint32_t f
 }
 
 /* The codes of the next cell that is looked into come while this one is multiplied. */
-static void fetch_next_cell(const struct omen_step *step, struct omen_worker *w, uint32_t cell)
+static void fetch_next_cell(const struct omen_step *step, struct omen_worker *w, uint32_t rank)
 {
     const omen_collection *c = step->collection;
-    uint32_t next = cell + 1;
+    uint32_t next = OMEN_CELL_NONE;
     uint32_t count;
 
-    while (next < c->cells.count && w->cell_begin[next] == w->cell_begin[next + 1])
-        next++;
-    if (next >= c->cells.count) return;
-    count = omen_cell_read(omen_cells_cell(&c->cells, next), w->cell_list, OMEN_CELL_SCAN_MAX);
-    for (uint32_t i = 0; i < count; i++) {
-        omen_graph_prefetch_code(&c->graph, w->cell_list[i]);
-        __builtin_prefetch(omen_graph_meta(&c->graph, w->cell_list[i]), 0, OMEN_PREFETCH_TO);
+    for (uint32_t at = rank + 1; at < c->cells.count && next == OMEN_CELL_NONE; at++) {
+        uint32_t cell = cell_at(step, at);
+
+        if (w->cell_begin[cell] != w->cell_begin[cell + 1]) next = cell;
     }
+    if (next == OMEN_CELL_NONE) return;
+    count = omen_cell_read(omen_cells_cell(&c->cells, next), w->cell_list, OMEN_CELL_SCAN_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        omen_graph_prefetch_node(&c->graph, w->cell_list[i]);
 }
 
 /* A small collection: every linked slot is a candidate of every point. */
@@ -195,14 +204,14 @@ static void scan_everything(struct omen_step *step, struct omen_worker *w, uint3
     }
 }
 
-/* Cuts and sorts a point's candidates, and fetches their codes. */
+/* Cuts and sorts a point's candidates, and fetches what selection reads of them. */
 static void ready_candidates(struct omen_step *step, struct omen_nearest *nearest)
 {
     const struct omen_graph *graph = &step->collection->graph;
     uint32_t count = omen_nearest_finish(nearest);
 
     for (uint32_t i = 0; i < count; i++)
-        omen_graph_prefetch_code(graph, omen_key_slot(nearest->keys[i]));
+        omen_graph_prefetch_node(graph, omen_key_slot(nearest->keys[i]));
 }
 
 static void write_row(struct omen_step *step, struct omen_worker *w, uint32_t slot,

@@ -45,12 +45,6 @@ static bool is_diverse(struct selection *s, float near)
     return true;
 }
 
-static inline void fetch(const struct omen_graph *graph, uint32_t slot)
-{
-    omen_graph_prefetch_code(graph, slot);
-    __builtin_prefetch(omen_graph_meta(graph, slot), 0, OMEN_PREFETCH_TO);
-}
-
 uint32_t omen_select_diverse(struct omen_step *step, struct omen_worker *worker, omen_key *keys,
                              uint32_t count, uint32_t keep, uint32_t fill)
 {
@@ -64,13 +58,14 @@ uint32_t omen_select_diverse(struct omen_step *step, struct omen_worker *worker,
     s.kept = 0;
     s.candidate.values = worker->probes;
     for (uint32_t i = 0; i < count && i < LOOK_AHEAD; i++)
-        fetch(graph, omen_key_slot(keys[i]));
+        omen_graph_prefetch_node(graph, omen_key_slot(keys[i]));
     for (uint32_t i = 0; i < count && s.kept < keep; i++) {
         uint32_t slot = omen_key_slot(keys[i]);
         const uint8_t *code = omen_graph_code(graph, slot);
         struct omen_code_meta meta = *omen_graph_meta(graph, slot);
 
-        if (i + LOOK_AHEAD < count) fetch(graph, omen_key_slot(keys[i + LOOK_AHEAD]));
+        if (i + LOOK_AHEAD < count)
+            omen_graph_prefetch_node(graph, omen_key_slot(keys[i + LOOK_AHEAD]));
         omen_code_prepare(&c->kernels, code, meta, &s.candidate);
         if (!is_diverse(&s, omen_key_distance(keys[i]))) {
             if (spares < fill) spare[spares++] = keys[i];

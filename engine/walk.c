@@ -53,7 +53,6 @@ static void take(struct omen_searcher *s, struct omen_walk *walk, const uint32_t
 static void measure(struct omen_searcher *s, struct omen_walk *walk);
 static void insert(struct omen_walk *walk, float distance, uint32_t slot);
 static void end(struct omen_searcher *s, struct omen_walk *walk);
-static void fetch_best(const struct omen_graph *graph, const struct omen_walk *walk);
 static void clear_visited(struct omen_walk *walk);
 
 /* Notes a slot as visited; returns 1 if it was not before, and is one of the snapshot's.
@@ -253,10 +252,8 @@ static void take(struct omen_searcher *s, struct omen_walk *walk, const uint32_t
         walk->slots[taken] = slots[i];
         taken += visit(walk, slots[i]);
     }
-    for (uint32_t i = 0; i < taken; i++) {
-        omen_graph_prefetch_code(graph, walk->slots[i]);
-        __builtin_prefetch(omen_graph_meta(graph, walk->slots[i]), 0, OMEN_PREFETCH_TO);
-    }
+    for (uint32_t i = 0; i < taken; i++)
+        omen_graph_prefetch_node(graph, walk->slots[i]);
     walk->slot_count = taken;
     walk->query->visited += taken;
 }
@@ -326,6 +323,14 @@ static void clear_visited(struct omen_walk *walk)
     walk->touched_count = 0;
 }
 
+/* What re-ranking asks of a slot. The originals themselves are left to the kernel: fetching them
+ * here, too, made it slower. */
+OMEN_FETCHES void prefetch_best(const struct omen_graph *graph, const struct omen_walk *walk)
+{
+    for (uint32_t i = 0; i < walk->pool_count && i < OMEN_RERANK_FIRST; i++)
+        omen_graph_prefetch_answer(graph, omen_key_slot(walk->pool[i]));
+}
+
 static void end(struct omen_searcher *s, struct omen_walk *walk)
 {
     clear_visited(walk);
@@ -333,13 +338,5 @@ static void end(struct omen_searcher *s, struct omen_walk *walk)
         walk->pool[i] =
             omen_key_make(omen_key_distance(walk->pool[i]), omen_key_slot(walk->pool[i]) >> 1);
     walk->step = OMEN_WALK_ENDED;
-    fetch_best(&s->collection->graph, walk);
-}
-
-/* What re-ranking asks of a slot. The originals themselves are left to the kernel: fetching them
- * here, too, made it slower. */
-static void fetch_best(const struct omen_graph *graph, const struct omen_walk *walk)
-{
-    for (uint32_t i = 0; i < walk->pool_count && i < OMEN_RERANK_FIRST; i++)
-        omen_graph_prefetch_answer(graph, omen_key_slot(walk->pool[i]));
+    prefetch_best(&s->collection->graph, walk);
 }

@@ -182,6 +182,13 @@ class Style(LintCase):
         self.write("engine/graph.c", GOOD["engine/graph.c"] + head + ", int g)\n{\n}\n")
         self.expect(check_style, "six has 7 parameters")
 
+    def test_prefetches_that_may_be_dropped_are_refused(self):
+        body = "prefetch_row(const char *row)\n{\n    __builtin_prefetch(row);\n}\n"
+        self.write("engine/graph.h", "/* graph.h - private. */\nOMEN_FETCHES void " + body)
+        self.assertEqual(check_style.check(self.root), [])
+        self.write("engine/graph.h", "/* graph.h - private. */\nstatic inline void " + body)
+        self.expect(check_style, "prefetch_row may be dropped")
+
     def test_excepted_function_may_be_long_while_it_is(self):
         self.add("ci/style_exceptions.txt", "engine/graph.c long_one: one loop\n")
         self.expect(check_style, "engine/graph.c long_one needs no exception")
