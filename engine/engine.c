@@ -9,6 +9,7 @@
 
 #include "engine/calibrator.h"
 #include "engine/checkpointer.h"
+#include "engine/cpus.h"
 #include "engine/directory.h"
 #include "engine/engine_state.h"
 #include "engine/epoch.h"
@@ -31,12 +32,17 @@ static omen_code make_collection(omen_engine *engine, const char *name, const ui
                                  const struct omen_collection_settings *settings,
                                  omen_collection **out, omen_error *err);
 
-static uint32_t cpu_count(void)
+/* How many threads there are for a list of CPUs, if nobody says otherwise. */
+static omen_code count_cpus(const char *name, const char *list, uint32_t *threads, omen_error *err)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    struct omen_cpus before;
+    omen_error why;
+    omen_code code = omen_cpus_enter(list, &before, &why);
 
-    if (n < 1) return 1;
-    return n > (long)OMEN_THREADS_MAX ? OMEN_THREADS_MAX : (uint32_t)n;
+    if (code != OMEN_OK) return omen_fail(err, code, "%s: %s", name, why.message);
+    if (*threads == 0) *threads = omen_cpus_count();
+    omen_cpus_leave(&before);
+    return OMEN_OK;
 }
 
 static omen_code open_data_dir(omen_engine *engine, uint64_t reserve, omen_error *err)
@@ -47,11 +53,53 @@ static omen_code open_data_dir(omen_engine *engine, uint64_t reserve, omen_error
     return OMEN_OK;
 }
 
+static omen_code start_crew(omen_engine *engine, omen_error *err)
+{
+    struct omen_cpus before;
+    omen_code code = omen_cpus_enter(engine->ingest_cpus, &before, err);
+
+    if (code != OMEN_OK) return code;
+    code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
+    omen_cpus_leave(&before);
+    if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
+    return code;
+}
+
+static omen_code start_searchers(omen_engine *engine, omen_error *err)
+{
+    struct omen_cpus before;
+    omen_code code = omen_cpus_enter(engine->search_cpus, &before, err);
+
+    if (code != OMEN_OK) return code;
+    code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
+    omen_cpus_leave(&before);
+    return code;
+}
+
+/* Insert's threads, and those that look after what was inserted. */
+static omen_code start_writers(omen_engine *engine, omen_error *err)
+{
+    struct omen_cpus before;
+    uint64_t spare;
+    omen_code code = omen_cpus_enter(engine->ingest_cpus, &before, err);
+
+    if (code != OMEN_OK) return code;
+    code = omen_checkpointer_create(engine, &engine->checkpointer, err);
+    if (code == OMEN_OK) (void)!omen_room_check(&engine->room, 0, &spare, NULL);
+    if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
+    if (code == OMEN_OK) code = omen_checkpointer_start(engine->checkpointer, err);
+    if (code == OMEN_OK && engine->calibrate_seconds > 0)
+        code = omen_calibrator_start(engine, &engine->calibrator, err);
+    if (code == OMEN_OK && engine->scrub_mib > 0)
+        code = omen_scrubber_start(engine, &engine->scrubber, err);
+    omen_cpus_leave(&before);
+    return code;
+}
+
 omen_code omen_engine_open(const struct omen_engine_options *options, omen_engine **out,
                            omen_error *err)
 {
     omen_engine *engine = omen_alloc_zeroed(sizeof *engine);
-    uint64_t spare;
     omen_code code = OMEN_OK;
 
     *out = NULL;
@@ -64,23 +112,15 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     if (code == OMEN_OK) code = omen_directory_lock(engine->data_dir, &engine->lock_fd, err);
     if (code == OMEN_OK) code = open_data_dir(engine, options->disk_reserve, err);
     if (code == OMEN_OK) omen_snapshots_clean(engine);
-    if (code == OMEN_OK) code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
-    if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
+    if (code == OMEN_OK) code = start_crew(engine, err);
     if (code == OMEN_OK)
         code = omen_directory_visit(engine->storage, engine->dir, engine->data_dir, count_one,
                                     engine, err);
     if (code == OMEN_OK)
         code = omen_directory_visit(engine->storage, engine->dir, engine->data_dir, load_one,
                                     engine, err);
-    if (code == OMEN_OK) code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
-    if (code == OMEN_OK) code = omen_checkpointer_create(engine, &engine->checkpointer, err);
-    if (code == OMEN_OK) (void)!omen_room_check(&engine->room, 0, &spare, NULL);
-    if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
-    if (code == OMEN_OK) code = omen_checkpointer_start(engine->checkpointer, err);
-    if (code == OMEN_OK && engine->calibrate_seconds > 0)
-        code = omen_calibrator_start(engine, &engine->calibrator, err);
-    if (code == OMEN_OK && engine->scrub_mib > 0)
-        code = omen_scrubber_start(engine, &engine->scrubber, err);
+    if (code == OMEN_OK) code = start_searchers(engine, err);
+    if (code == OMEN_OK) code = start_writers(engine, err);
     if (code != OMEN_OK) {
         omen_engine_close(engine);
         return code;
@@ -360,8 +400,14 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
     engine->calibrate_seconds = options->calibrate_seconds;
     engine->calibrate_percent = options->calibrate_percent == 0 ? OMEN_CALIBRATE_PERCENT_DEFAULT
                                                                 : options->calibrate_percent;
-    engine->ingest_threads = options->ingest_threads == 0 ? cpu_count() : options->ingest_threads;
-    engine->search_threads = options->search_threads == 0 ? cpu_count() : options->search_threads;
+    engine->ingest_threads = options->ingest_threads;
+    engine->search_threads = options->search_threads;
+    engine->ingest_cpus = options->ingest_cpus;
+    engine->search_cpus = options->search_cpus;
+    omen_code code = count_cpus("ingest_cpus", engine->ingest_cpus, &engine->ingest_threads, err);
+    if (code == OMEN_OK)
+        code = count_cpus("search_cpus", engine->search_cpus, &engine->search_threads, err);
+    if (code != OMEN_OK) return code;
     engine->shards = options->shards == 0 ? 4 * engine->ingest_threads : options->shards;
     engine->isas = omen_cpu_isas();
     if (options->simd != NULL) {

@@ -65,10 +65,13 @@ typedef void omen_writes_fn(void *user, omen_code code, const omen_error *why);
 
 struct omen_engine_options {
     const char *data_dir;         /* created if missing; one process at a time (locked) */
-    uint32_t ingest_threads;      /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    uint32_t ingest_threads;      /* 1..OMEN_THREADS_MAX; 0 = one for each of its CPUs */
     uint32_t shards;              /* 1..OMEN_SHARDS_MAX; 0 = 4 per ingest thread; any number gives
                                      the same graph */
-    uint32_t search_threads;      /* 1..OMEN_THREADS_MAX; 0 = one per CPU */
+    uint32_t search_threads;      /* 1..OMEN_THREADS_MAX; 0 = one for each of its CPUs */
+    const char *ingest_cpus;      /* on which insert's threads run, and what is done on the side; a
+                                     list as omen_cpus_check() takes it, "" or NULL: the caller's */
+    const char *search_cpus;      /* on which search threads run */
     const char *simd;             /* highest kernel tier to use, NULL = the CPU's highest */
     uint32_t calibrate_seconds;   /* between two calibrations of a collection, at least: up to
                                      OMEN_CALIBRATE_SECONDS_MAX; 0: only when asked for, and on
@@ -91,6 +94,18 @@ struct omen_engine_options {
      * thread; NULL: nobody wants to know. */
     void (*loading)(void *user, uint32_t thousandths);
 };
+
+/* Is `list` a list of CPUs, as "0-3,8", all of which the calling thread may use? Empty and NULL
+ * are. Fails: OMEN_INVALID_ARGUMENT; err names the list. */
+OMEN_CHECKED omen_code omen_cpus_check(const char *list, omen_error *err);
+/* The calling thread goes onto these CPUs, and the threads that it starts are there, too, until
+ * omen_cpus_leave(): how service and engine start the threads of one kind. *before: where it was.
+ * Fails: as omen_cpus_check(); it then is where it was. */
+struct omen_cpus {
+    uint64_t bits[16]; /* as many as a cpu_set_t has */
+};
+OMEN_CHECKED omen_code omen_cpus_enter(const char *list, struct omen_cpus *before, omen_error *err);
+void omen_cpus_leave(const struct omen_cpus *before);
 
 /* Opens the data directory; reads every collection's newest checkpoint, and replays the log behind
  * it: blocks for as long as that takes. A checkpoint that is damaged is told as an event, and the

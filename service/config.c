@@ -20,7 +20,7 @@
 #define NAME_BYTES         64u
 #define OFF                "off" /* instead of a number */
 
-enum kind { TEXT, NUMBER, NUMBER_OR_OFF, TIER, MEMORY };
+enum kind { TEXT, NUMBER, NUMBER_OR_OFF, TIER, MEMORY, CPUS };
 
 struct setting {
     const char *key; /* as in a file */
@@ -45,9 +45,13 @@ static const struct setting settings[] = {
     {"http_port", NUMBER_OR_OFF, AT(http_port), 0, 65535, "7421",
      "port of probes, metrics and JSON; 0 takes a free one, off opens none"},
     {"ingest_threads", NUMBER, AT(ingest_threads), 0, OMEN_THREADS_MAX, "0",
-     "threads that build graphs; 0: one for each CPU"},
+     "threads that build graphs; 0: one for each CPU, or each of ingest_cpus"},
     {"search_threads", NUMBER, AT(search_threads), 0, OMEN_THREADS_MAX, "0",
-     "threads that search; 0: one for each CPU"},
+     "threads that search; 0: one for each CPU, or each of search_cpus"},
+    {"ingest_cpus", CPUS, AT(ingest_cpus), 0, 0, "",
+     "CPUs for what builds graphs, writes files and calibrates, as 0-3,8; empty: all"},
+    {"search_cpus", CPUS, AT(search_cpus), 0, 0, "",
+     "CPUs for all the rest: searches, gRPC, HTTP; empty: all"},
     {"shards", NUMBER, AT(shards), 0, OMEN_SHARDS_MAX, "0",
      "parts of a graph; 0: four for each ingest thread; never changes the graph"},
     {"simd", TIER, AT(simd), 0, 0, "", "highest kernel tier to use; empty: the CPU's highest"},
@@ -196,6 +200,7 @@ static omen_code set_value(struct omen_config *config, const struct setting *set
                            const char *value, const char *origin, omen_error *err)
 {
     struct omen_memory_size ignored;
+    omen_error why;
 
     if (is_number(setting)) {
         omen_code code = set_number(config, setting, value, origin, err);
@@ -207,6 +212,9 @@ static omen_code set_value(struct omen_config *config, const struct setting *set
         return omen_fail(err, OMEN_INVALID_ARGUMENT,
                          "%s is \"%.64s\" (from %s), it must be one of %s", setting->key, value,
                          origin, omen_isas_list());
+    } else if (setting->kind == CPUS && omen_cpus_check(value, &why) != OMEN_OK) {
+        return omen_fail(err, OMEN_INVALID_ARGUMENT, "%s (from %s): %s", setting->key, origin,
+                         why.message);
     } else if (setting->kind == MEMORY && !omen_memory_size_parse(value, &ignored)) {
         return omen_fail(
             err, OMEN_INVALID_ARGUMENT,

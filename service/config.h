@@ -32,12 +32,14 @@ struct omen_config {
     char data_dir[OMEN_CONFIG_TEXT_BYTES];
     char grpc_host[OMEN_CONFIG_TEXT_BYTES];
     char http_host[OMEN_CONFIG_TEXT_BYTES];
-    char simd[OMEN_CONFIG_TEXT_BYTES]; /* empty: the CPU's highest */
-    uint32_t grpc_port;                /* 0: any free one */
-    uint32_t http_port;                /* 0: any free one; OMEN_CONFIG_OFF: none */
-    uint32_t ingest_threads;           /* 0: one for each CPU */
-    uint32_t search_threads;           /* 0: one for each CPU */
-    uint32_t shards;                   /* 0: four for each ingest thread */
+    char simd[OMEN_CONFIG_TEXT_BYTES];        /* empty: the CPU's highest */
+    uint32_t grpc_port;                       /* 0: any free one */
+    uint32_t http_port;                       /* 0: any free one; OMEN_CONFIG_OFF: none */
+    uint32_t ingest_threads;                  /* 0: one for each CPU */
+    uint32_t search_threads;                  /* 0: one for each CPU */
+    char ingest_cpus[OMEN_CONFIG_TEXT_BYTES]; /* empty: all */
+    char search_cpus[OMEN_CONFIG_TEXT_BYTES]; /* empty: all */
+    uint32_t shards;                          /* 0: four for each ingest thread */
     uint32_t drain_seconds;
     uint32_t checkpoint_seconds; /* OMEN_CONFIG_OFF: none are written */
     uint32_t calibrate_seconds;  /* 0: only when asked for */

@@ -139,6 +139,19 @@ static omen_code limit_memory(struct omen_config *config, uint64_t *collections,
     return OMEN_OK;
 }
 
+/* All of its threads, and gRPC's own, start on the CPUs of searches. */
+static omen_code open_service(const struct omen_config *config, omen_service **out, omen_error *err)
+{
+    struct omen_cpus before;
+    omen_code code = omen_cpus_enter(config->search_cpus, &before, err);
+
+    *out = NULL;
+    if (code != OMEN_OK) return code;
+    code = omen_service_open(config, out, err);
+    omen_cpus_leave(&before);
+    return code;
+}
+
 static int serve(const struct omen_config *config, uint64_t memory_limit, const sigset_t *signals)
 {
     struct loading loading = {
@@ -148,7 +161,7 @@ static int serve(const struct omen_config *config, uint64_t memory_limit, const 
     omen_error error = {0};
 
     (void)pthread_mutex_init(&loading.mutex, NULL);
-    if (omen_service_open(config, &service, &error) != OMEN_OK) {
+    if (open_service(config, &service, &error) != OMEN_OK) {
         log_error("cannot start", &error);
         return EXIT_FAILURE;
     }
@@ -242,6 +255,8 @@ static void *open_engine(void *user)
         .ingest_threads = config->ingest_threads,
         .shards = config->shards,
         .search_threads = config->search_threads,
+        .ingest_cpus = config->ingest_cpus,
+        .search_cpus = config->search_cpus,
         .calibrate_seconds = config->calibrate_seconds,
         .calibrate_percent = config->calibrate_percent,
         .scrub_mib = config->scrub_mib_per_second,

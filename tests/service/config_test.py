@@ -1,6 +1,8 @@
 """Flags, environment and file."""
 import re
 
+import os
+
 import pytest
 from running_server import run
 
@@ -37,6 +39,8 @@ def test_defaults(tmp_path):
     assert found["memory_limit"] == ("80%", "default")
     assert found["disk_reserve_mib"] == ("256", "default")
 
+ONE_CPU = str(min(os.sched_getaffinity(0)))
+
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(config_file):
     path = config_file("grpc_port: 1\nshards: 2\ndrain_seconds: 3\n")
@@ -50,7 +54,8 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(config_file):
 def test_every_flag_exists_in_the_environment_and_in_the_file(config_file):
     """Whatever --print-config prints can be given in all three ways, and printed again."""
     values = {"data_dir": "/x", "grpc_host": "::1", "grpc_port": "5", "ingest_threads": "2",
-              "search_threads": "3", "shards": "4", "simd": "ref", "drain_seconds": "6",
+              "search_threads": "3", "ingest_cpus": ONE_CPU,
+              "search_cpus": ONE_CPU, "shards": "4", "simd": "ref", "drain_seconds": "6",
               "calibrate_seconds": "0", "calibrate_percent": "11",
               "scrub_mib_per_second": "21",
               "max_connection_age_seconds": "7", "http_host": "::1", "http_port": "8",
@@ -82,6 +87,16 @@ def test_a_bad_number_names_setting_value_limit_and_origin(config_file, value):
         assert result.returncode == 2
         for part in ("grpc_port", value, "65535", origin):
             assert part in result.stderr
+
+
+@pytest.mark.parametrize("value", ["x", "1-", "3-1", "0,", "0-1023", "1024", "0;1"])
+@pytest.mark.parametrize("setting", ["ingest_cpus", "search_cpus"])
+def test_cpus_that_cannot_be_had_are_refused_with_the_setting_and_the_list(setting, value):
+    flag = "--" + setting.replace("_", "-")
+    result = run("--data-dir", "/x", flag, value)
+    assert result.returncode == 2
+    for part in (setting, flag, f"'{value}'"):
+        assert part in result.stderr
 
 
 def test_the_http_port_can_be_off(config_file):

@@ -1,4 +1,5 @@
 """Start, loading, draining, stopping."""
+import os
 import pathlib
 import random
 import socket
@@ -33,6 +34,28 @@ def test_threads_say_in_top_what_they_do(server):
     tasks = pathlib.Path(f"/proc/{server.process.pid}/task").iterdir()
     names = {(task / "comm").read_text().strip() for task in tasks}
     assert {"omen-log", "omen-apply", "omen-search"} <= names, names
+
+
+def test_threads_run_on_the_cpus_that_are_set_for_their_kind(start_server):
+    """One that builds or writes on ingest_cpus, every other on search_cpus."""
+    cpus = sorted(os.sched_getaffinity(0))
+    server = start_server("--ingest-cpus", str(cpus[0]), "--search-cpus", str(cpus[-1]),
+                          "--ingest-threads", "2", "--calibrate-seconds", "60")
+    with Api(server.target) as api:
+        name = api.create()
+        api.fill(name, {i: (i, 1) for i in range(100)})
+        assert api.ids(name, 5, 1, k=1) == [5]
+    builders = {"omen-log", "omen-apply", "omen-build", "omen-checkpoint", "omen-scrub",
+                "omen-calibrate"}
+    seen = set()
+    for task in pathlib.Path(f"/proc/{server.process.pid}/task").iterdir():
+        thread = (task / "comm").read_text().strip()
+        if int(task.name) == server.process.pid:
+            continue
+        seen.add(thread)
+        wanted = cpus[0] if thread in builders else cpus[-1]
+        assert os.sched_getaffinity(int(task.name)) == {wanted}, thread
+    assert builders | {"omen-search", "omen-poll", "omen-work"} <= seen, seen
 
 
 def test_sigterm_ends_an_idle_server_with_zero(server):
