@@ -113,8 +113,9 @@ omen_code omen_admit_chunk(omen_collection *collection, uint64_t position, omen_
     if (code != OMEN_OK) return code;
     stand_at(admit, position);
     code = epoch_receipt(admit->open, stream, admitted_seq, bytes, err);
-    if (code != OMEN_OK || (admit->open->record_points < collection->settings.epoch_points &&
-                            admit->open->record_bytes < collection->settings.epoch_bytes))
+    const struct omen_epoch_limit limit = omen_epoch_limit(&collection->settings, admit->open);
+    if (code != OMEN_OK ||
+        (admit->open->record_points < limit.points && admit->open->record_bytes < limit.bytes))
         return code;
     code = end_epoch(collection, complete, err);
     if (code != OMEN_OK) { /* the chunk's bytes go back by way of the caller, not of a receipt */
@@ -233,6 +234,15 @@ omen_code omen_admit_checkpoint(omen_collection *collection, uint64_t position,
 }
 
 /* ---- epochs -------------------------------------------------------------------------------- */
+
+struct omen_epoch_limit omen_epoch_limit(const struct omen_collection_settings *settings,
+                                         const struct omen_epoch *epoch)
+{
+    const uint64_t points = epoch->algorithm < 4 ? 0 : epoch->points_before;
+
+    return (struct omen_epoch_limit){.points = omen_epoch_grown(settings->epoch_points, points),
+                                     .bytes = omen_epoch_grown(settings->epoch_bytes, points)};
+}
 
 void omen_epoch_destroy(struct omen_epoch *epoch)
 {

@@ -40,7 +40,7 @@ struct omen_epoch {
     uint32_t number;
     uint32_t algorithm;
     uint32_t slots_end;     /* slots that were ever used, with this epoch */
-    uint64_t points_before; /* of the collection */
+    uint64_t points_before; /* of the collection, when the epoch began */
     uint64_t points_total;  /* of the collection, with this epoch */
     uint64_t slots_used;    /* points, and dead ones that are not free yet */
     uint64_t position;      /* of the last record */
@@ -162,6 +162,29 @@ bool omen_admit_expires(const omen_collection *collection, const struct omen_exp
 OMEN_CHECKED omen_code omen_admit_recycle(omen_collection *collection, omen_error *err);
 
 void omen_epoch_destroy(struct omen_epoch *epoch); /* NULL is allowed; its streams are released */
+
+/* What holds for a small collection, for one of so many points: `least` x points /
+ * OMEN_EPOCH_GROWTH_POINTS, not less than `least`, and OMEN_EPOCH_GROWTH_MAX times that at most. A
+ * point costs less in an epoch that has more of them to share a cell, which must be read and packed
+ * once an epoch: with the number of cells the points of an epoch have to grow. */
+static inline uint64_t omen_epoch_grown(uint64_t least, uint64_t points)
+{
+    if (points <= OMEN_EPOCH_GROWTH_POINTS) return least;
+    if (points >= (uint64_t)OMEN_EPOCH_GROWTH_MAX * OMEN_EPOCH_GROWTH_POINTS)
+        return OMEN_EPOCH_GROWTH_MAX * least;
+    return least * points / OMEN_EPOCH_GROWTH_POINTS;
+}
+
+/* The one rule for how large an epoch gets: it ends with the chunk with which its records have so
+ * many points, refused ones and deletes too, or so many bytes. From algorithm version 4 on that is
+ * the settings' epoch_points and epoch_bytes as omen_epoch_grown() for the points that lived when
+ * the epoch began (points_before: a function of the log, and fixed while the epoch is open, so that
+ * whoever asks at any time learns the same). Before, it is the settings' own. */
+struct omen_epoch_limit {
+    uint64_t points, bytes;
+};
+struct omen_epoch_limit omen_epoch_limit(const struct omen_collection_settings *settings,
+                                         const struct omen_epoch *epoch);
 
 /* Lets go of who waits for the epoch: it will never be searchable. */
 void omen_epoch_forget_receipts(struct omen_epoch *epoch);

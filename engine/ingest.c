@@ -616,7 +616,8 @@ static void take_group(omen_collection *c, struct group *group)
     uint32_t was_points = c->open_points;
     c->open_dirty |= bytes > 0 || group->settings;
     c->open_points += (uint32_t)points;
-    group->close = close_due(c) && c->open_points < c->settings.epoch_points;
+    group->close =
+        close_due(c) && c->open_points < omen_epoch_limit(&c->settings, c->admit.open).points;
     c->open_dirty = was_dirty;
     c->open_points = was_points;
 }

@@ -24,7 +24,8 @@
 #define OMEN_CELL_SLOTS_2       128u  /* the same under algorithm version 2 and before */
 #define OMEN_REGION_PIVOTS      32u   /* one pivot in so many is a top */
 #define OMEN_ROUTE_REGIONS      24u   /* whose pivots a new point is compared with */
-#define OMEN_ROUTE_CUT          4u    /* candidates are no farther than this nearest pivot */
+#define OMEN_ROUTE_CUT          3u    /* candidates are no farther than this nearest pivot */
+#define OMEN_ROUTE_CUT_3        4u    /* the same under algorithm version 3 */
 #define OMEN_CELL_SCAN_MAX      256u  /* members of a cell that are scanned */
 #define OMEN_TAKEOVER_CELLS     16u   /* cells from which a new pivot takes members */
 #define OMEN_SMALL_COLLECTION   1024u /* slots up to which everything is compared with everything */
@@ -35,9 +36,13 @@
 
 /* The log. */
 #define OMEN_RECORD_BYTES_MAX (480u << 10) /* header and payload; fits a 1 MiB message bus */
-#define OMEN_EPOCH_POINTS_MAX 8192u
-#define OMEN_EPOCH_BYTES_MIN  4096u
-#define OMEN_EPOCH_BYTES_MAX  (16u << 20)
+/* Of an epoch, in a collection of up to OMEN_EPOCH_GROWTH_POINTS; beyond, epochs grow with it (by
+ * then its cells are so many that 8,192 points seldom share one), up to so many times. */
+#define OMEN_EPOCH_POINTS_MAX    8192u
+#define OMEN_EPOCH_BYTES_MIN     4096u
+#define OMEN_EPOCH_BYTES_MAX     (16u << 20)
+#define OMEN_EPOCH_GROWTH_POINTS (1u << 18)
+#define OMEN_EPOCH_GROWTH_MAX    8u
 /* Between two CHECKPOINT records: freed slots wait for one, so this bounds what churn may add. */
 #define OMEN_CHECKPOINT_BYTES_DEFAULT (16u << 20)
 #define OMEN_CHECKPOINT_BYTES_MIN     4096u

@@ -223,13 +223,14 @@ static void begin_nearest(const struct omen_step *step, struct omen_worker *w, u
 }
 
 /* Notes a point's cells, its home, and what distance its candidates have at most. A pivot stands
- * for OMEN_CELL_SLOTS points, so the OMEN_ROUTE_CUT nearest ones have about four times as many as
- * are wanted within their distance: it spares the buffers most of what they would drop later. */
+ * for OMEN_CELL_SLOTS points, so the OMEN_ROUTE_CUT nearest ones have several times as many as are
+ * wanted within their distance: it spares the buffers most of what they would drop later. */
 static void settle(struct omen_step *step, struct omen_nearest *nearest, uint32_t point)
 {
     omen_collection *c = step->collection;
     uint32_t slot = step->points[point];
     uint32_t *route = step->routes + (size_t)point * step->probes;
+    uint32_t cut = step->epoch->algorithm < 4 ? OMEN_ROUTE_CUT_3 : OMEN_ROUTE_CUT;
     omen_key home = OMEN_KEY_NONE;
 
     omen_nearest_cut(nearest);
@@ -241,7 +242,7 @@ static void settle(struct omen_step *step, struct omen_nearest *nearest, uint32_
     *omen_graph_home(&c->graph, slot) = omen_key_slot(home);
     *omen_graph_home_distance(&c->graph, slot) = omen_key_distance(home);
     step->cuts[point] = INFINITY;
-    if (step->epoch->algorithm < 3 || nearest->count <= OMEN_ROUTE_CUT) return;
-    omen_keys_select(nearest->keys, nearest->count, OMEN_ROUTE_CUT);
-    step->cuts[point] = omen_key_distance(nearest->keys[OMEN_ROUTE_CUT - 1]);
+    if (step->epoch->algorithm < 3 || nearest->count <= cut) return;
+    omen_keys_select(nearest->keys, nearest->count, cut);
+    step->cuts[point] = omen_key_distance(nearest->keys[cut - 1]);
 }

@@ -23,8 +23,10 @@
  *      errors and checkpoints in the log
  *   3  twice as many pivots, found by way of regions (regions.h); candidates no farther than the
  *      fourth nearest pivot; rows of a new point are filled up to M links, not to M/2
+ *   4  epochs grow with the collection (omen_epoch_limit()); candidates no farther than the third
+ *      nearest pivot
  */
-#define OMEN_ALGORITHM_VERSION     3u
+#define OMEN_ALGORITHM_VERSION     4u
 #define OMEN_ALGORITHM_VERSION_MIN 1u
 
 #define OMEN_SETTINGS_BYTES_MAX (52u + OMEN_NAME_BYTES_MAX + 16u)

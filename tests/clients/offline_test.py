@@ -98,7 +98,7 @@ def test_a_sound_directory_is_ok_and_is_not_changed(written):
     assert {path: path.read_bytes() for path in written.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", ["algorithm-1", "algorithm-2"])
+@pytest.mark.parametrize("name", [f"algorithm-{version}" for version in range(1, 5)])
 def test_the_golden_files_of_every_version_are_ok(name):
     status, lines = command("verify", "--data-dir", GOLDEN / name)
     assert status == 0 and lines[-1].endswith(": ok"), lines

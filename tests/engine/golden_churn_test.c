@@ -25,8 +25,10 @@
 #define GOLDEN_POINTS_2 562u
 #define GOLDEN_HASH_3   UINT64_C(0xdf32dd8bf91abe15)
 #define GOLDEN_POINTS_3 562u
+#define GOLDEN_HASH_4   UINT64_C(0xd0afe4b3544b17e4)
+#define GOLDEN_POINTS_4 562u
 #define ROWS            2600u
-#define MADE_ROWS       1100u /* of which the logs of algorithms 2 and 3 are made */
+#define MADE_ROWS       1100u /* of which the logs of algorithms 2 and later are made */
 #define DIM             8u
 
 /* Clusters, a grid with ties, and copies: what selection, ties and chains have to decide on. */
@@ -183,8 +185,14 @@ static void the_stored_log_of_algorithm_3_gives_the_stored_graph(void **state)
     check_stored("algorithm-3", GOLDEN_POINTS_3, GOLDEN_HASH_3);
 }
 
-/* An old collection takes what only the new algorithm can: it was switched when it was opened. */
-static void a_collection_of_algorithm_1_goes_on_under_the_present_one(void **state)
+static void the_stored_log_of_algorithm_4_gives_the_stored_graph(void **state)
+{
+    (void)state;
+    check_stored("algorithm-4", GOLDEN_POINTS_4, GOLDEN_HASH_4);
+}
+
+/* An old collection was switched when it was opened: it takes what its own algorithm could not. */
+static void goes_on(const char *name, uint32_t points, uint64_t old_hash)
 {
     float *rows = make_rows();
     struct fixture_engine stored;
@@ -195,8 +203,7 @@ static void a_collection_of_algorithm_1_goes_on_under_the_present_one(void **sta
     uint64_t seed = 1732;
     uint64_t hash;
 
-    (void)state;
-    (void)snprintf(stored.dir, sizeof stored.dir, "%s/algorithm-1", OMEN_GOLDEN_DIR);
+    (void)snprintf(stored.dir, sizeof stored.dir, "%s/%s", OMEN_GOLDEN_DIR, name);
     fixture_copy(&stored, &f);
     fixture_reopen(&f, 2, 0, NULL);
     c = fixture_acquire(&f, "golden");
@@ -209,9 +216,9 @@ static void a_collection_of_algorithm_1_goes_on_under_the_present_one(void **sta
     wait_for_clock(c);
     fixture_assert_sound(c);
     omen_collection_get_info(c, &info);
-    assert_true(info.points < GOLDEN_POINTS_1 + 20 * 25);
+    assert_true(info.points < points + 20 * 25);
     hash = omen_collection_graph_hash(c);
-    assert_true(hash != GOLDEN_HASH_1);
+    assert_true(hash != old_hash);
     omen_collection_release(c);
     fixture_reopen(&f, 1, 5, NULL);
     c = fixture_acquire(&f, "golden");
@@ -222,13 +229,22 @@ static void a_collection_of_algorithm_1_goes_on_under_the_present_one(void **sta
     free(rows);
 }
 
+static void a_collection_of_an_older_algorithm_goes_on_under_the_present_one(void **state)
+{
+    (void)state;
+    goes_on("algorithm-1", GOLDEN_POINTS_1, GOLDEN_HASH_1);
+    goes_on("algorithm-2", GOLDEN_POINTS_2, GOLDEN_HASH_2);
+    goes_on("algorithm-3", GOLDEN_POINTS_3, GOLDEN_HASH_3);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_stored_log_of_algorithm_1_gives_the_stored_graph),
         cmocka_unit_test(the_stored_log_of_algorithm_2_gives_the_stored_graph),
         cmocka_unit_test(the_stored_log_of_algorithm_3_gives_the_stored_graph),
-        cmocka_unit_test(a_collection_of_algorithm_1_goes_on_under_the_present_one),
+        cmocka_unit_test(the_stored_log_of_algorithm_4_gives_the_stored_graph),
+        cmocka_unit_test(a_collection_of_an_older_algorithm_goes_on_under_the_present_one),
     };
 
     if (argc == 3 && strcmp(argv[1], "--make") == 0) return make(argv[2]);

@@ -31,6 +31,8 @@ static const struct golden {
     {"algorithm-1", "inner-product", OMEN_METRIC_INNER_PRODUCT, UINT64_C(0x683ba725bafe540d)},
     {"algorithm-3", "plain", OMEN_METRIC_COSINE, UINT64_C(0x72ce7da9de8c5ef9)},
     {"algorithm-3", "inner-product", OMEN_METRIC_INNER_PRODUCT, UINT64_C(0xd49175e5686a4137)},
+    {"algorithm-4", "plain", OMEN_METRIC_COSINE, UINT64_C(0xf9834d3a4e0c16da)},
+    {"algorithm-4", "inner-product", OMEN_METRIC_INNER_PRODUCT, UINT64_C(0x64e9d8ade95b60d9)},
 };
 #define GOLDENS (sizeof goldens / sizeof *goldens)
 
