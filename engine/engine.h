@@ -492,6 +492,7 @@ struct omen_stream_state {
     uint64_t searchable_seq;  /* published */
     uint64_t log_position;    /* of durable_seq's record: the read token */
     uint64_t pending_bytes;   /* pushed and not yet searchable, as records */
+    uint64_t queued_bytes;    /* those of them that are not admitted yet: they are in memory */
     bool room;                /* false: read no more from the client until the next event */
     omen_code code;           /* not OMEN_OK: the stream is dead, nothing more will be admitted */
     omen_error error;

@@ -816,7 +816,7 @@ static omen_code admit_group(omen_collection *c, struct group *group, omen_error
             *p->admitted = code == OMEN_OK;
         } else if (p->position != 0) {
             code = omen_admit_chunk(c, p->position, p->chunk, p->stream, &group->complete, err);
-            if (code == OMEN_OK) p->bytes = 0; /* the epoch's receipt has them now */
+            p->receipted = code == OMEN_OK;
         }
     }
     if (code == OMEN_OK && group->close_position != 0)
@@ -843,10 +843,27 @@ static void settle(struct omen_ingest *ingest, const struct omen_pending *p)
     (void)pthread_mutex_unlock(&ingest->mutex);
 }
 
+/* The chunks' memory goes back before any stream is told. Returns whether chunks were dropped. */
+static bool free_chunks(omen_collection *c, const struct group *group)
+{
+    bool dropped = false;
+
+    for (struct omen_pending *p = group->first; p != NULL; p = p->next) {
+        if (p->kind != OMEN_PENDING_CHUNK) continue;
+        omen_chunk_destroy(p->chunk);
+        p->chunk = NULL;
+        omen_stream_freed(p->stream, p->bytes);
+        if (p->receipted) continue;
+        atomic_fetch_sub_explicit(&c->backlog_bytes, p->bytes, memory_order_relaxed);
+        omen_stream_dropped(p->stream, p->bytes);
+        dropped = true;
+    }
+    return dropped;
+}
+
 /* Hands complete epochs to the applier, tells the streams, frees the group. */
 static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct group *group)
 {
-    bool room_again = group->refused;
     struct omen_memory_counts counts;
 
     (void)pthread_mutex_lock(&c->admit_mutex); /* validate may look at it */
@@ -872,6 +889,7 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
     c->open_points = (uint32_t)c->admit.open->record_points;
     if (close_due(c)) list_log(ingest, c);
     (void)pthread_mutex_unlock(&ingest->mutex);
+    const bool dropped = free_chunks(c, group);
     while (group->first != NULL) {
         struct omen_pending *p = group->first;
         omen_stream *stream = p->stream;
@@ -881,12 +899,6 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
             settle(ingest, p);
             continue;
         }
-        if (p->bytes > 0) { /* a chunk that was not admitted */
-            atomic_fetch_sub_explicit(&c->backlog_bytes, p->bytes, memory_order_relaxed);
-            omen_stream_dropped(stream, p->bytes);
-            room_again = true;
-        }
-        omen_chunk_destroy(p->chunk);
         OMEN_FAULT_POINT("ack");
         if (group->full && p->position == 0 && p->kind != OMEN_PENDING_CLOSED)
             omen_stream_kill(stream, OMEN_RESOURCE_EXHAUSTED, &group->why);
@@ -897,8 +909,9 @@ static void finish_group(struct omen_ingest *ingest, omen_collection *c, struct 
             omen_free(p);
         omen_stream_release(stream);
     }
-    if (room_again) notify_streams(c); /* no epoch will tell those that waited for this room */
-    omen_collection_release(c);        /* the list's */
+    /* No epoch will tell those that waited for this room. */
+    if (group->refused || dropped) notify_streams(c);
+    omen_collection_release(c); /* the list's */
 }
 
 /* ---- the applier -------------------------------------------------------------------------- */

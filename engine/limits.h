@@ -82,8 +82,10 @@
 #define OMEN_CALIBRATE_PERCENT_DEFAULT 10u   /* of one core */
 
 /* Streams. */
-/* Bytes between push and searchable: of one stream (two epochs), and of all of a collection. */
-#define OMEN_STREAM_BYTES_MAX  (32u << 20)
+/* Of one stream, from push until they are admitted: they are in memory. */
+#define OMEN_STREAM_BYTES_MAX (32u << 20)
+/* Of all streams of a collection, from push until they are searchable, and half as much of one:
+ * two epochs and one that begins. They grow with the collection as epochs do (admit.h). */
 #define OMEN_BACKLOG_BYTES_MAX (64u << 20)
 #define OMEN_SESSION_ID_BYTES  16u
 #define OMEN_SESSIONS_MAX      10000u /* per collection; the longest idle one is forgotten */

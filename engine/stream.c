@@ -52,7 +52,8 @@ struct omen_stream {
     uint64_t errors_from_seq;
     uint64_t received_seq, durable_seq, searchable_seq;
     uint64_t log_position;
-    uint64_t pending_bytes;
+    uint64_t pending_bytes; /* not searchable */
+    uint64_t queued_bytes;  /* not admitted */
     omen_code code;
     omen_error error;
     struct error_batch *errors_first, *errors_last;
@@ -128,6 +129,7 @@ void omen_stream_poll(omen_stream *stream, struct omen_stream_state *out)
     out->next_seq = stream->next_seq;
     out->errors_from_seq = stream->errors_from_seq;
     out->pending_bytes = stream->pending_bytes;
+    out->queued_bytes = stream->queued_bytes;
     out->received_seq = stream->received_seq;
     out->durable_seq = stream->durable_seq;
     out->searchable_seq = stream->searchable_seq;
@@ -191,12 +193,14 @@ omen_code omen_stream_push(omen_stream *stream, uint64_t seq, omen_chunk *chunk,
     lock(stream);
     stream->received_seq = seq; /* before the log thread may call it durable */
     stream->pending_bytes += bytes;
+    stream->queued_bytes += bytes;
     unlock(stream);
     code = omen_ingest_chunk(stream->collection, stream, chunk, bytes, err);
     if (code != OMEN_OK) { /* not received: the same number may come again */
         lock(stream);
         stream->received_seq = seq - 1;
         stream->pending_bytes -= bytes;
+        stream->queued_bytes -= bytes;
         unlock(stream);
     }
     return code;
@@ -334,6 +338,14 @@ void omen_stream_searchable(omen_stream *stream, uint64_t seq, uint64_t bytes)
     unlock(stream);
 }
 
+void omen_stream_freed(omen_stream *stream, uint64_t bytes)
+{
+    lock(stream);
+    stream->queued_bytes -= bytes;
+    stream->news = true;
+    unlock(stream);
+}
+
 void omen_stream_dropped(omen_stream *stream, uint64_t bytes)
 {
     lock(stream);
@@ -418,11 +430,16 @@ static omen_code check_chunk(const omen_chunk *chunk, omen_error *err)
     return OMEN_OK;
 }
 
-/* Under the mutex. The backlog is the collection's: one stream alone may not fill it. */
+/* Under the mutex. What is admitted is in the log and the graph, so that its bytes bound how far
+ * searches are behind, not memory: of these there may be more the larger epochs are. The backlog is
+ * the collection's: one stream alone may not fill it. */
 static bool has_room(const omen_stream *stream)
 {
-    return stream->pending_bytes < OMEN_STREAM_BYTES_MAX &&
+    omen_collection *c = stream->collection;
+    const uint64_t backlog = omen_epoch_grown(
+        OMEN_BACKLOG_BYTES_MAX, atomic_load_explicit(&c->published.points, memory_order_relaxed));
+
+    return stream->queued_bytes < OMEN_STREAM_BYTES_MAX && stream->pending_bytes < backlog / 2 &&
            stream->errors_untaken < ERRORS_UNTAKEN_MAX &&
-           atomic_load_explicit(&stream->collection->backlog_bytes, memory_order_relaxed) <
-               OMEN_BACKLOG_BYTES_MAX;
+           atomic_load_explicit(&c->backlog_bytes, memory_order_relaxed) < backlog;
 }

@@ -37,6 +37,9 @@ bool omen_stream_durable(omen_stream *stream, uint64_t seq, uint64_t position,
 /* Applier: everything up to seq is published, and `bytes` have left the backlog. */
 void omen_stream_searchable(omen_stream *stream, uint64_t seq, uint64_t bytes);
 
+/* Log thread: a chunk of so many bytes is in memory no more, whether it was admitted or not. */
+void omen_stream_freed(omen_stream *stream, uint64_t bytes);
+
 /* Log thread: `bytes` left the backlog unadmitted. */
 void omen_stream_dropped(omen_stream *stream, uint64_t bytes);
 
@@ -65,7 +68,8 @@ struct omen_pending {
     size_t payload_bytes;
     bool *admitted; /* SETTINGS only: set once it is */
     bool *done; /* SETTINGS only: set under the queues' mutex, when nothing here is needed more */
-    uint64_t bytes;
+    uint64_t bytes;    /* of a chunk */
+    bool receipted;    /* CHUNK: it was admitted, and its epoch's receipt answers for its bytes */
     uint64_t points;   /* that may need a slot */
     uint64_t position; /* of its record, once written */
     struct omen_open_payload {

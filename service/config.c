@@ -94,8 +94,8 @@ static const struct setting settings[] = {
     {"disk_reserve_mib", NUMBER, AT(disk_reserve_mib), 0, 1048576, "256",
      "of the disk that writes leave free; beyond, they are refused until there is room again"},
     {"ingest_memory_mib", NUMBER, AT(ingest_memory_mib), 1, 1048576, "48",
-     "of points that were taken and are not searchable, over all collections; beyond, clients "
-     "are not read"},
+     "of points that were taken and are not durable, over all collections; beyond, clients are "
+     "not read"},
     {"request_memory_mib", NUMBER, AT(request_memory_mib), 32, 1048576, "256",
      "of requests and answers that are worked on; beyond, calls are refused"},
     {"grpc_memory_mib", NUMBER, AT(grpc_memory_mib), 64, 1048576, "256",

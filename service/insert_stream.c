@@ -67,7 +67,7 @@ void omen_insert_stream_pump_locked(struct omen_insert_stream *insert)
         return;
     }
     omen_stream_poll(insert->stream, &state);
-    omen_inserts_account(insert->all, &insert->entry, state.pending_bytes);
+    omen_inserts_account(insert->all, &insert->entry, state.queued_bytes);
     if (state.code != OMEN_OK && insert->fault.code == OMEN_OK) {
         insert->fault.code = state.code;
         insert->fault.error = state.error;
@@ -131,7 +131,7 @@ static void write_ack(struct omen_insert_stream *insert, const struct omen_strea
         .durable_seq = state->durable_seq,
         .searchable_seq = state->searchable_seq,
         .log_position = state->log_position,
-        .credit_bytes = omen_inserts_credit(insert->all, state->pending_bytes, state->room),
+        .credit_bytes = omen_inserts_credit(insert->all, state->queued_bytes, state->room),
         .errors = errors,
         .dim = insert->info.settings.dim,
     };

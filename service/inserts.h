@@ -1,9 +1,9 @@
 /* inserts.h - what the open insert streams share: the memory that their points may take together,
  * their clock, and their end when the server shuts down.
  *
- * A stream says after every look at the engine how much of it is not searchable yet, and asks
- * before every read. While the streams together hold more than the budget, those that ask are put
- * in a queue, and are told when it is their turn.
+ * A stream says after every look at the engine how much of it is in memory, since it is not
+ * admitted yet, and asks before every read. While the streams together hold more than the budget,
+ * those that ask are put in a queue, and are told when it is their turn.
  *
  * A stream is told things by its `nudge`, on the timekeeper's thread or on that of
  * omen_inserts_drain(), until omen_inserts_leave() has returned. It may look at the engine and may
@@ -44,7 +44,7 @@ void omen_inserts_destroy(struct omen_inserts *inserts);                    /* N
 bool omen_inserts_join(struct omen_inserts *inserts, struct omen_insert_entry *entry);
 void omen_inserts_leave(struct omen_inserts *inserts, struct omen_insert_entry *entry);
 
-/* The stream has so many bytes that are not searchable. Any thread, one at a time per entry. */
+/* The stream has so many bytes that are not admitted. Any thread, one at a time per entry. */
 void omen_inserts_account(struct omen_inserts *inserts, struct omen_insert_entry *entry,
                           uint64_t bytes);
 /* False: there is no room now, and a nudge will come. */

@@ -308,7 +308,7 @@ void omen_metrics_write(const struct omen_metrics *metrics,
     write_level(text, "omendb_memory_limit_bytes",
                 "The most of it; beyond, points are refused. 0: no limit.", levels->memory.limit);
     write_level(text, "omendb_ingest_bytes",
-                "Points of insert streams that were taken and are not searchable yet.",
+                "Points of insert streams that were taken and are not durable yet.",
                 levels->ingest_bytes);
     write_level(text, "omendb_ingest_bytes_max", "The most of them; beyond, clients wait.",
                 levels->ingest_bytes_max);

@@ -2,7 +2,7 @@
  *
  * A thread drives one connection: it opens its streams, waits until all are opened, and then keeps
  * each of them full. Chunks are numbered for the whole run and a stream takes the next one when it
- * may send: no message is being written, and what is not searchable yet leaves room in the window.
+ * may send: no message is being written, and what is not durable yet leaves room in the window.
  * With a rate, chunk n is due at n / rate and its latency counts from then, sent or not, so that a
  * server that holds us up cannot hide it.
  *
@@ -40,7 +40,7 @@ struct stream {
     struct sent *sent;
     uint64_t chunks; /* sent */
     uint64_t reached[LEVELS];
-    uint64_t open_bytes; /* sent and not searchable */
+    uint64_t open_bytes; /* sent and not durable */
     uint64_t ticket;     /* a chunk that is taken and not sent */
     bool has_ticket;
     bool opened;
@@ -407,7 +407,7 @@ static void reach(struct stream *stream, enum level level, uint64_t seq)
     }
     if (rows == 0) return;
     own->rows += rows;
-    if (level == SEARCHABLE)
+    if (level == DURABLE)
         stream->open_bytes -= rows * driver->ingest->run->rows->dim * sizeof(float);
     add_step(driver->ingest, level, (struct step){.at = now, .rows = rows});
 }

@@ -55,7 +55,7 @@ static const struct flag flags[] = {
      "l2, cosine or inner_product, with --create (cosine)"},
     {"streams", KIND_NUMBER, AT(streams), 1, STREAMS_MAX, "ingest streams of each connection (1)"},
     {"chunk", KIND_NUMBER, AT(chunk), 1, CHUNK_MAX, "points of a chunk (as many as fit, 500)"},
-    {"window", KIND_NUMBER, AT(window), 1, 4096, "MiB of a stream not searchable yet (the credit)"},
+    {"window", KIND_NUMBER, AT(window), 1, 4096, "MiB of a stream not durable yet (the credit)"},
     {"first-id", KIND_NUMBER, AT(first_id), 0, UINT64_MAX - OMEN_SLOTS_MAX, "of the rows (0)"},
     {"ingest-rate", KIND_REAL, AT(ingest_rate), 0, 0, "vectors/s (as fast as they go)"},
     {"batch", KIND_NUMBER, AT(batch), 1, OMEN_SEARCH_QUERIES_MAX, "queries of a request (1)"},

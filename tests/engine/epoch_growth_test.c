@@ -13,6 +13,9 @@
 #define CHUNK  4096u
 #define POINTS (94u * CHUNK) /* 385,024: epochs of 12,160 points and more instead of 8,192 */
 
+#define WIDE      1024u
+#define WIDE_ROWS 119u /* of a chunk of nearly OMEN_RECORD_BYTES_MAX */
+
 static const struct omen_collection_settings cheap = {
     .dim = DIM, .metric = OMEN_METRIC_L2, .links = 4, .candidates = 16, .probes = 1};
 
@@ -148,12 +151,68 @@ static void a_large_collection_has_large_epochs_and_none_waits_for_ever(void **s
     free(rows);
 }
 
+/* Pushes chunks until the stream is told to stop, and waits until they are admitted. Returns what
+ * is not searchable. */
+static uint64_t fill(omen_collection *c, struct fixture_stream *s, const float *rows, uint32_t dim)
+{
+    struct omen_stream_state now;
+    omen_stream *stream = fixture_stream_get(s);
+
+    for (omen_stream_poll(stream, &now); now.room; omen_stream_poll(stream, &now)) {
+        omen_chunk *chunk = fixture_chunk(s, WIDE_ROWS);
+
+        for (uint32_t i = 0; i < WIDE_ROWS; i++)
+            fixture_chunk_add(chunk, i, omen_id_num(now.received_seq * WIDE_ROWS + i), rows, dim,
+                              0);
+        fixture_push_chunk(s, chunk);
+        fixture_stream_close(
+            fixture_stream_open(c, NULL)); /* behind the chunk, which is admitted */
+    }
+    assert_int_equal(now.queued_bytes, 0);
+    assert_int_equal(now.durable_seq, now.received_seq);
+    return now.pending_bytes;
+}
+
+/* A collection of 2^19 points is only said to be one: of a real one this would push 128 MiB. */
+static void a_stream_may_be_as_far_behind_as_epochs_are_large(void **state)
+{
+    static const float row[WIDE] = {1.0f};
+    const struct omen_collection_settings wide = {.dim = WIDE, .metric = OMEN_METRIC_L2};
+    const uint64_t half = OMEN_BACKLOG_BYTES_MAX / 2;
+    struct omen_stream_state now;
+    struct fixture_engine f;
+    struct fixture_stream *s;
+    omen_collection *c;
+    uint64_t pending;
+
+    (void)state;
+    fixture_open(&f, 1, 1);
+    c = fixture_collection(&f, "wide", wide);
+    s = fixture_stream_open(c, NULL);
+    (void)pthread_mutex_lock(&c->apply_mutex);
+    pending = fill(c, s, row, WIDE);
+    assert_in_range(pending, half, half + OMEN_RECORD_BYTES_MAX);
+    atomic_store(&c->published.points, UINT64_C(2) * OMEN_EPOCH_GROWTH_POINTS);
+    pending = fill(c, s, row, WIDE);
+    assert_in_range(pending, 2 * half, 2 * half + OMEN_RECORD_BYTES_MAX);
+    atomic_store(&c->published.points, 0);
+    (void)pthread_mutex_unlock(&c->apply_mutex);
+    fixture_wait(s, &now);
+    assert_int_equal(now.searchable_seq, now.received_seq);
+    assert_int_equal(now.pending_bytes, 0);
+    assert_true(now.room);
+    fixture_stream_close(s);
+    omen_collection_release(c);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_epoch_grows_from_262144_points_on_and_up_to_eight_times),
         cmocka_unit_test(an_epoch_of_an_older_version_never_grows),
         cmocka_unit_test(a_large_collection_has_large_epochs_and_none_waits_for_ever),
+        cmocka_unit_test(a_stream_may_be_as_far_behind_as_epochs_are_large),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
