@@ -796,7 +796,10 @@ def record_seeds():
         "zeros-behind": closed + bytes(64),
         "gap": first + record(3, OPEN, OPENING),
         "newer-format": first + record(2, OPEN, OPENING, version=3),
-        "newer-algorithm": first + record(2, OPEN, OPENING, algorithm=3),
+        "newer-algorithm": first + record(2, OPEN, OPENING, algorithm=65535),
+        "algorithm-4-in-2": first + record(2, OPEN, OPENING, algorithm=4),
+        "goes-on-to-4": first + record(2, SETTINGS, struct.pack("<2I", 1, 4))
+                        + record(3, OPEN, OPENING, algorithm=4),
         "format-0": first + record(2, OPEN, OPENING, version=0),
         "type-unknown": first + record(2, 99),
         "own-record-long": record(1, 0, b"payload!"),
