@@ -3,7 +3,8 @@
  * Happy path: omen_cpu_isas() once at start, narrowed by omen_isas_named() if someone asked for
  * less. An unknown name gives the empty set, which the caller turns into a sentence with
  * omen_isas_list(). A tier counts only if the operating system saves its registers as well: the
- * compiler's own test reads XGETBV for that, and on ARM the kernel itself lists what it supports.
+ * compiler's own test reads XGETBV for that, for AMX we read it and ask Linux besides, and on ARM
+ * the kernel itself lists what it supports.
  */
 #include "kernels/kernels.h"
 
@@ -12,13 +13,14 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
 
 #if defined(__x86_64__)
-#define TIER_NAMES "ref, avx2, avx512, vnni"
+#define TIER_NAMES "ref, avx2, avx512, vnni, amx"
 #elif defined(__aarch64__)
 #define TIER_NAMES "ref, neon, dotprod"
 #else
@@ -36,12 +38,23 @@ static const struct tier {
     {"avx2", OMEN_ISA_avx2, OMEN_ISA_ref | OMEN_ISA_avx2},
     {"avx512", OMEN_ISA_avx512, OMEN_ISA_ref | OMEN_ISA_avx2 | OMEN_ISA_avx512},
     {"vnni", OMEN_ISA_vnni, OMEN_ISA_ref | OMEN_ISA_avx2 | OMEN_ISA_avx512 | OMEN_ISA_vnni},
+    {"amx", OMEN_ISA_amx,
+     OMEN_ISA_ref | OMEN_ISA_avx2 | OMEN_ISA_avx512 | OMEN_ISA_vnni | OMEN_ISA_amx},
 #elif defined(__aarch64__)
     {"neon", OMEN_ISA_neon, OMEN_ISA_ref | OMEN_ISA_neon},
     {"dotprod", OMEN_ISA_dotprod, OMEN_ISA_ref | OMEN_ISA_neon | OMEN_ISA_dotprod},
 #endif
 };
 #define TIER_COUNT (sizeof tiers / sizeof *tiers)
+
+#if defined(__x86_64__)
+/* Not every compiler's headers have these. */
+#define CPUID_7_EDX_AMX_TILE (1u << 24)
+#define CPUID_7_EDX_AMX_INT8 (1u << 25)
+#define XCR0_TILES           (1u << 17 | 1u << 18) /* their configuration and their data */
+#define REQUEST_STATE        0x1023                /* ARCH_REQ_XCOMP_PERM */
+#define STATE_TILE_DATA      18                    /* XFEATURE_XTILEDATA */
+#endif
 
 #if defined(__x86_64__)
 /* Not every compiler's __builtin_cpu_supports knows this one. It lives in AVX registers, so where
@@ -51,6 +64,31 @@ static bool has_f16c(void)
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
 
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+/* Only where there is AVX-512: then XGETBV exists. */
+static bool has_amx(void)
+{
+    const unsigned features = CPUID_7_EDX_AMX_TILE | CPUID_7_EDX_AMX_INT8;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+
+    if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+    if ((edx & features) != features) return false;
+    __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+    return (eax & XCR0_TILES) == XCR0_TILES;
+}
+
+/* Linux gives a thread room for its tiles when it first uses them, and only if the process asked.
+ * The call is written out as this folder knows nothing of unistd.h. */
+static bool may_use_amx(void)
+{
+    long status = SYS_arch_prctl;
+
+    __asm__ volatile("syscall"
+                     : "+a"(status)
+                     : "D"((long)REQUEST_STATE), "S"((long)STATE_TILE_DATA)
+                     : "rcx", "r11", "memory");
+    return status == 0;
 }
 #endif
 
@@ -68,7 +106,9 @@ unsigned omen_cpu_isas(void)
         !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
         return isas;
     isas |= OMEN_ISA_avx512;
-    if (__builtin_cpu_supports("avx512vnni")) isas |= OMEN_ISA_vnni;
+    if (!__builtin_cpu_supports("avx512vnni")) return isas;
+    isas |= OMEN_ISA_vnni;
+    if (has_amx() && may_use_amx()) isas |= OMEN_ISA_amx;
 #elif defined(__aarch64__)
     const unsigned long features = getauxval(AT_HWCAP);
 

@@ -31,19 +31,25 @@ typedef enum omen_isa {
     OMEN_ISA_avx2 = 1u << 1,   /* AVX2, FMA, F16C, BMI */
     OMEN_ISA_avx512 = 1u << 2, /* AVX-512 F, BW, VL, DQ */
     OMEN_ISA_vnni = 1u << 3,   /* avx512 and AVX-512 VNNI */
-    OMEN_ISA_neon = 1u << 4,   /* Armv8-A at its baseline, which has Advanced SIMD */
-    OMEN_ISA_dotprod = 1u << 5 /* neon and SDOT, UDOT (Armv8.2-A and later) */
+    OMEN_ISA_amx = 1u << 4,    /* vnni, AMX-TILE and AMX-INT8 */
+    OMEN_ISA_neon = 1u << 5,   /* Armv8-A at its baseline, which has Advanced SIMD */
+    OMEN_ISA_dotprod = 1u << 6 /* neon and SDOT, UDOT (Armv8.2-A and later) */
 } omen_isa;
 
-/* What this CPU and operating system can run; always contains ref. */
+/* What this CPU and operating system can run; always contains ref. Where there is AMX it asks
+ * Linux for it (ARCH_REQ_XCOMP_PERM), for all threads of the process and what they fork: so call it
+ * before a kernel runs. A no, or a Linux that knows no such question (before 5.16), leaves amx out.
+ * Linux says no while a thread has an alternative signal stack that is too small for tiles
+ * (sigaltstack; AT_MINSIGSTKSZ says how large), and refuses such stacks after a yes. Asking again
+ * is harmless. Any thread. */
 unsigned omen_cpu_isas(void);
 
 /* The tiers that `name` allows: itself and everything below it. The names are those of the
- * architecture that this was compiled for ("ref", "avx2", "avx512", "vnni"; "ref", "neon",
- * "dotprod"). 0 when the name is unknown. */
+ * architecture that this was compiled for ("ref", "avx2", "avx512", "vnni", "amx"; "ref",
+ * "neon", "dotprod"). 0 when the name is unknown. */
 unsigned omen_isas_named(const char *name);
 
-/* "vnni", "avx512", ...: the highest tier in the set. */
+/* "amx", "vnni", ...: the highest tier in the set. */
 const char *omen_isas_top(unsigned isas);
 
 /* Every tier's name (of this architecture), lowest first, separated by ", ": for messages. */

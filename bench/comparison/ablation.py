@@ -6,7 +6,7 @@ import pathlib
 import re
 import subprocess
 
-from comparison import summary
+from comparison import machine, summary
 from comparison.environment import REPOSITORY
 from comparison.rounds import Samples
 
@@ -30,7 +30,9 @@ def tricks() -> list[Trick]:
     found = re.findall(r"/\* ([^*]+?)\. \*/\s*#ifndef OMEN_TRICK_(\w+)", HEADER.read_text())
     told = [Trick(macro.lower().replace("_", "-"), " ".join(text.split()), macro)
             for text, macro in found]
-    return [*told,
+    # A machine without AMX has nothing to leave out; the other tiers are told as failed there.
+    amx = [Trick("tier-vnni", "Kernels without AMX", simd="vnni")]
+    return [*told, *(amx if "amx_int8" in machine.cpu_features() else []),
             Trick("tier-avx512", "Kernels without VNNI", simd="avx512"),
             Trick("tier-avx2", "Kernels without AVX-512", simd="avx2")]
 

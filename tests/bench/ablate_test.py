@@ -28,6 +28,15 @@ def test_every_trick_of_the_header_is_listed_and_used_by_the_engine():
     assert all(trick.about for trick in ablation.tricks())
 
 
+def test_a_machine_with_amx_is_measured_without_it_too(monkeypatch):
+    def tiers(features):
+        monkeypatch.setattr(ablation.machine, "cpu_features", lambda: features)
+        return [trick.simd for trick in ablation.tricks() if trick.simd]
+
+    assert tiers(["avx2", "avx512_vnni", "amx_int8"]) == ["vnni", "avx512", "avx2"]
+    assert tiers(["avx2", "avx512_vnni"]) == ["avx512", "avx2"]
+
+
 def test_figures_are_ratios_to_the_full_build():
     told = ablation.outcome({"full": samples(1.0, [4000, 2000, 1000]),
                              "prefetch": samples(2.0, [3000, 1500, 500])},

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include "amx_emulator.h"
+#endif
+
 #define GUARD      64u
 #define GUARD_BYTE 0xff /* four of them are a NaN */
 #define ROWS_MAX   512u
@@ -27,11 +31,20 @@ const struct omen_kernel_row *ref_row(const char *op)
     return NULL;
 }
 
+unsigned tested_isas(void)
+{
+#if defined(__x86_64__)
+    return omen_cpu_isas() | amx_emulated_isas();
+#else
+    return omen_cpu_isas();
+#endif
+}
+
 const struct omen_kernel_row *next_row(const char *op, size_t *at)
 {
     size_t count = 0;
     const struct omen_kernel_row *rows = omen_kernel_rows(&count);
-    const unsigned isas = omen_cpu_isas();
+    const unsigned isas = tested_isas();
 
     while (*at < count) {
         const struct omen_kernel_row *row = &rows[(*at)++];
@@ -44,7 +57,7 @@ const struct omen_kernel_row *next_row(const char *op, size_t *at)
 
 unsigned next_tier(unsigned isa)
 {
-    const unsigned isas = omen_cpu_isas();
+    const unsigned isas = tested_isas();
 
     do
         isa <<= 1;

@@ -22,10 +22,13 @@
 /* The definition of an op: its row of the ref tier. */
 const struct omen_kernel_row *ref_row(const char *op);
 
-/* Steps through the rows of `op` that this CPU can run, ref apart: `*at` starts at 0; NULL ends. */
+/* What this CPU can run and, on top of it, what is emulated (amx_emulator.h). */
+unsigned tested_isas(void);
+
+/* Steps through the rows of `op` of the tested tiers, ref apart: `*at` starts at 0; NULL ends. */
 const struct omen_kernel_row *next_row(const char *op, size_t *at);
 
-/* The next tier that this CPU runs, one bit; 0 ends. OMEN_ISA_ref begins. */
+/* The next tested tier, one bit; 0 ends. OMEN_ISA_ref begins. */
 unsigned next_tier(unsigned isa);
 
 /* Awkward dimensions, all those with rows of their own among them. */
@@ -72,5 +75,6 @@ void assert_same_bytes(const void *expected, const void *got, size_t bytes, cons
 
 int run_int8_tests(void);
 int run_float_tests(void);
+int run_amx_tests(void);
 
 #endif

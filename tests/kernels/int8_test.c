@@ -10,6 +10,11 @@
 static const size_t point_counts[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 17};
 static const size_t member_counts[] = {0, 16, 32, 48, 64, 80, 96, 112, 144};
 
+/* More points than the largest block of a tier, and codes longer than it takes at once. */
+static const size_t long_dims[] = {1, 65, 384, 1536, 1537};
+static const size_t many_point_counts[] = {15, 16, 24, 31, 32, 33, 40, 49, 73};
+static const size_t few_member_counts[] = {16, 32, 80};
+
 static int64_t exact_dot(const uint8_t *a, const uint8_t *b, size_t stride)
 {
     int64_t dot = 0;
@@ -214,34 +219,50 @@ static void every_block_product_equals_the_reference(void **state)
                         check_block(row, dims[d], point_counts[p], member_counts[m]);
 }
 
+static void every_block_product_of_many_points_equals_the_reference(void **state)
+{
+    const struct omen_kernel_row *row = NULL;
+
+    (void)state;
+    random_seed(7);
+    for (size_t at = 0; (row = next_row("dot_i8_block", &at)) != NULL;)
+        for (size_t d = 0; d < sizeof long_dims / sizeof *long_dims; d++)
+            for (size_t p = 0; p < sizeof many_point_counts / sizeof *many_point_counts; p++)
+                for (size_t m = 0; m < sizeof few_member_counts / sizeof *few_member_counts; m++)
+                    if (row_takes(row, long_dims[d]))
+                        check_block(row, long_dims[d], many_point_counts[p], few_member_counts[m]);
+}
+
 /* ---- extremes ------------------------------------------------------------------------------ */
 
 /* All components at one end of the range, where an instruction that saturates would show. */
 static void check_extreme(size_t dim, uint8_t a, uint8_t b)
 {
-    enum { FILLED = 16 };
+    enum { FILLED = 16, POINTS = 9 }; /* enough points for the block kernels of every tier */
     const size_t stride = omen_code_stride(dim);
     const int64_t dot = ((int64_t)a - 128) * ((int64_t)b - 128) * (int64_t)dim;
     struct omen_kernels k;
     uint8_t *codes = random_codes(dim, 2);
-    const uint8_t *point[5] = {codes, codes, codes, codes, codes}, *member[1] = {codes + stride};
+    const uint8_t *point[POINTS], *member[1] = {codes + stride};
     int8_t *packed = guarded_alloc(FILLED * stride);
     int32_t *bias = guarded_alloc(FILLED * sizeof *bias);
-    int32_t *dots = guarded_alloc(5 * FILLED * sizeof *dots);
+    int32_t *dots = guarded_alloc(POINTS * FILLED * sizeof *dots);
 
+    for (size_t p = 0; p < POINTS; p++)
+        point[p] = codes;
     memset(codes, a, dim);
     memset(codes + stride, b, dim);
     struct omen_probe probe = probe_of(codes + stride, dim);
     for (unsigned top = OMEN_ISA_ref; top != 0; top = next_tier(top)) {
         omen_kernels_pick((uint32_t)dim, top, &k);
         assert_true(k.dot_i8_one(codes, &probe, stride) == dot);
-        k.dot_i8_many(point, 5, &probe, stride, dots);
-        for (size_t j = 0; j < 5; j++)
+        k.dot_i8_many(point, POINTS, &probe, stride, dots);
+        for (size_t j = 0; j < POINTS; j++)
             assert_true(dots[j] == dot);
         k.pack_i8(member, 1, stride, packed, bias);
         assert_true(bias[0] == 128 * ((int64_t)b - 128) * (int64_t)dim);
-        k.dot_i8_block(point, 5, packed, bias, FILLED, stride, dots);
-        for (size_t p = 0; p < 5; p++) {
+        k.dot_i8_block(point, POINTS, packed, bias, FILLED, stride, dots);
+        for (size_t p = 0; p < POINTS; p++) {
             assert_true(dots[p * FILLED] == dot);
             assert_true(dots[p * FILLED + 1] == 0);
         }
@@ -275,6 +296,7 @@ int run_int8_tests(void)
         cmocka_unit_test(every_one_to_many_product_equals_the_reference),
         cmocka_unit_test(every_packing_equals_the_reference),
         cmocka_unit_test(every_block_product_equals_the_reference),
+        cmocka_unit_test(every_block_product_of_many_points_equals_the_reference),
         cmocka_unit_test(products_at_the_ends_of_the_range_do_not_saturate),
     };
     return cmocka_run_group_tests_name("int8", tests, NULL, NULL);
