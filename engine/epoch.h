@@ -93,8 +93,8 @@ struct omen_step {
     uint32_t *ranks; /* of cells in that order, then the cells by rank, and the counts of a sort */
     uint32_t rank_capacity;
     const uint32_t *cell_order; /* the cells by rank; NULL: by number */
-    bool small;           /* all linked slots are candidates, not those of cells */
-    uint32_t *everything; /* when small: all of them; OMEN_SMALL_COLLECTION */
+    bool small;                 /* all linked slots are candidates, not those of cells */
+    uint32_t *everything;       /* when small: all of them; OMEN_SMALL_COLLECTION */
     uint32_t everything_count;
     uint32_t old_pivots; /* pivots before this epoch */
     uint32_t *takeover;  /* new pivots x OMEN_TAKEOVER_CELLS: old cells, OMEN_CELL_NONE fills */

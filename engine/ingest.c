@@ -638,13 +638,14 @@ static bool expiry_is_due(const omen_collection *c, const struct group *group)
 static bool checkpoint_is_due(omen_collection *c, const struct group *group)
 {
     const struct omen_admit *admit = &c->admit;
-    uint64_t bytes = omen_log_bytes(c->log) - admit->checkpoint_log_bytes;
+    const uint64_t bytes = omen_log_bytes(c->log) - admit->checkpoint_log_bytes;
+    /* It ends an epoch, and so it comes as much more rarely as those are larger. */
+    const uint64_t wanted = omen_epoch_grown(admit->checkpoint_bytes, admit->point_count);
 
     if (admit->algorithm < 2 || atomic_load(&c->checkpoints.busy)) return false;
     if (!group->file && !group->squeezed) {
-        if (!group->writes || bytes < admit->checkpoint_bytes) return false;
-        if (!omen_admit_open_empty(admit) && bytes < 2 * (uint64_t)admit->checkpoint_bytes)
-            return false;
+        if (!group->writes || bytes < wanted) return false;
+        if (!omen_admit_open_empty(admit) && bytes < 2 * wanted) return false;
     }
     return atomic_load_explicit(&c->published.epoch, memory_order_acquire) >=
                admit->checkpoint_epoch &&

@@ -18,17 +18,17 @@
 
 #define OMEN_SEARCH_BLOCK 32u /* queries that one thread takes at once */
 /* Of them, those that one thread walks for in turn. */
-#define OMEN_SEARCH_WALKS    (OMEN_TRICK_WALKS_IN_TURN ? 4u : 1u)
+#define OMEN_SEARCH_WALKS (OMEN_TRICK_WALKS_IN_TURN ? 4u : 1u)
 /* Regions whose pivots a query is compared with: all of a few, and down to this many of others. */
 #define OMEN_SEARCH_REGIONS_MIN 4u
 #define OMEN_SEARCH_REGIONS_MAX 16u
-#define OMEN_SEARCH_ENTRIES  16u   /* pivots from which a walk starts */
-#define OMEN_SEARCH_CELLS    1u    /* of them, those of whose cells some members are entries, too */
-#define OMEN_SEARCH_CELL_MAX 1024u /* members of such a cell that are looked through for them */
-#define OMEN_SEARCH_MEMBERS  16u   /* so many of each */
-#define OMEN_SEARCH_POOL     2u    /* times ef: the most that a walk's pool holds */
-#define OMEN_RERANK_FIRST    12u   /* nodes that are re-ranked in any case */
-#define OMEN_SCAN_ROWS       64u   /* rows of one tile of an exact scan */
+#define OMEN_SEARCH_ENTRIES     16u /* pivots from which a walk starts */
+#define OMEN_SEARCH_CELLS       1u /* of them, those of whose cells some members are entries, too */
+#define OMEN_SEARCH_CELL_MAX    1024u /* members of such a cell that are looked through for them */
+#define OMEN_SEARCH_MEMBERS     16u   /* so many of each */
+#define OMEN_SEARCH_POOL        2u    /* times ef: the most that a walk's pool holds */
+#define OMEN_RERANK_FIRST       12u   /* nodes that are re-ranked in any case */
+#define OMEN_SCAN_ROWS          64u   /* rows of one tile of an exact scan */
 
 /* What one search reads, loaded in the order of struct omen_published. */
 struct omen_snapshot {
