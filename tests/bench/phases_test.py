@@ -63,9 +63,9 @@ def test_the_table_names_only_files_that_exist_and_finds_their_functions():
 
 
 # What no insert and no search of a benchmark runs through, or only on behalf of its caller.
-NO_PHASE = {"checkpoint_read", "checkpoint_scan", "collection", "directory", "engine", "estimate",
-            "fault_point", "get", "load_checkpoint", "log_scan", "log_walk", "memory", "offline",
-            "recover", "restore", "settings", "snapshot", "snapshot_file", "snapshots", "status",
+NO_PHASE = {"checkpoint_read", "checkpoint_scan", "collection", "cpus", "directory", "engine",
+            "estimate", "fault_point", "get", "load_checkpoint", "log_scan", "log_walk", "memory",
+            "offline", "recover", "restore", "settings", "snapshot", "snapshot_file", "snapshots", "status",
             "storage_memory", "validate", "verify"}
 
 
