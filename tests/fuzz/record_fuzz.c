@@ -234,7 +234,7 @@ static void try_power_cut(const uint8_t *data, size_t size, const struct digest 
     omen_storage_memory_destroy(storage);
 }
 
-/* What loads is stored and loads again, one further on. */
+/* What loads is stored and loads again, one further on; a log that begins there says so, too. */
 static void try_note(const uint8_t *data, size_t size)
 {
     bool real = fuzz_hash(data, size) % 8 == 1;
@@ -256,6 +256,11 @@ static void try_note(const uint8_t *data, size_t size)
                    omen_log_trim_load(storage, dir, &again, &err) == OMEN_OK && again == first,
                "stored %llu, loaded %llu: %s", (unsigned long long)first, (unsigned long long)again,
                err.message);
+    again = 0;
+    FUZZ_CHECK(omen_log_trim_begin(storage, dir, first, &err) == OMEN_OK &&
+                   omen_log_trim_load(storage, dir, &again, &err) == OMEN_OK && again == first,
+               "began at %llu, loaded %llu: %s", (unsigned long long)first,
+               (unsigned long long)again, err.message);
     storage->ops->close(storage, dir);
     destroy_storage(storage);
 }
