@@ -65,8 +65,8 @@ def test_the_table_names_only_files_that_exist_and_finds_their_functions():
 # What no insert and no search of a benchmark runs through, or only on behalf of its caller.
 NO_PHASE = {"checkpoint_read", "checkpoint_scan", "collection", "cpus", "directory", "engine",
             "estimate", "fault_point", "get", "load_checkpoint", "log_scan", "log_walk", "memory",
-            "offline", "recover", "restore", "settings", "snapshot", "snapshot_file", "snapshots", "status",
-            "storage_memory", "validate", "verify"}
+            "offline", "recover", "restore", "settings", "snapshot", "snapshot_file", "snapshots",
+            "status", "storage_memory", "validate", "verify"}
 
 
 def test_every_file_of_the_engine_has_a_phase_or_belongs_to_its_callers():
