@@ -55,36 +55,20 @@ static omen_code open_data_dir(omen_engine *engine, uint64_t reserve, omen_error
 
 static omen_code start_crew(omen_engine *engine, omen_error *err)
 {
-    struct omen_cpus before;
-    omen_code code = omen_cpus_enter(engine->ingest_cpus, &before, err);
-
-    if (code != OMEN_OK) return code;
-    code = omen_crew_create(engine->ingest_threads, &engine->crew, err);
-    omen_cpus_leave(&before);
-    if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
-    return code;
+    return omen_crew_create(engine->ingest_threads, &engine->crew, err);
 }
 
 static omen_code start_searchers(omen_engine *engine, omen_error *err)
 {
-    struct omen_cpus before;
-    omen_code code = omen_cpus_enter(engine->search_cpus, &before, err);
-
-    if (code != OMEN_OK) return code;
-    code = omen_search_pool_start(engine->search_threads, &engine->pool, err);
-    omen_cpus_leave(&before);
-    return code;
+    return omen_search_pool_start(engine->search_threads, &engine->pool, err);
 }
 
 /* Insert's threads, and those that look after what was inserted. */
 static omen_code start_writers(omen_engine *engine, omen_error *err)
 {
-    struct omen_cpus before;
     uint64_t spare;
-    omen_code code = omen_cpus_enter(engine->ingest_cpus, &before, err);
+    omen_code code = omen_checkpointer_create(engine, &engine->checkpointer, err);
 
-    if (code != OMEN_OK) return code;
-    code = omen_checkpointer_create(engine, &engine->checkpointer, err);
     if (code == OMEN_OK) (void)!omen_room_check(&engine->room, 0, &spare, NULL);
     if (code == OMEN_OK) code = omen_ingest_start(engine, &engine->ingest, err);
     if (code == OMEN_OK) code = omen_checkpointer_start(engine->checkpointer, err);
@@ -92,6 +76,18 @@ static omen_code start_writers(omen_engine *engine, omen_error *err)
         code = omen_calibrator_start(engine, &engine->calibrator, err);
     if (code == OMEN_OK && engine->scrub_mib > 0)
         code = omen_scrubber_start(engine, &engine->scrubber, err);
+    return code;
+}
+
+/* Threads of one kind start on the CPUs that it is to have. */
+static omen_code start_on(const char *cpus, omen_code (*start)(omen_engine *, omen_error *),
+                          omen_engine *engine, omen_error *err)
+{
+    struct omen_cpus before;
+    omen_code code = omen_cpus_enter(cpus, &before, err);
+
+    if (code != OMEN_OK) return code;
+    code = start(engine, err);
     omen_cpus_leave(&before);
     return code;
 }
@@ -112,15 +108,16 @@ omen_code omen_engine_open(const struct omen_engine_options *options, omen_engin
     if (code == OMEN_OK) code = omen_directory_lock(engine->data_dir, &engine->lock_fd, err);
     if (code == OMEN_OK) code = open_data_dir(engine, options->disk_reserve, err);
     if (code == OMEN_OK) omen_snapshots_clean(engine);
-    if (code == OMEN_OK) code = start_crew(engine, err);
+    if (code == OMEN_OK) code = start_on(options->ingest_cpus, start_crew, engine, err);
+    if (code == OMEN_OK) code = omen_step_create(engine->crew, engine->shards, &engine->step, err);
     if (code == OMEN_OK)
         code = omen_directory_visit(engine->storage, engine->dir, engine->data_dir, count_one,
                                     engine, err);
     if (code == OMEN_OK)
         code = omen_directory_visit(engine->storage, engine->dir, engine->data_dir, load_one,
                                     engine, err);
-    if (code == OMEN_OK) code = start_searchers(engine, err);
-    if (code == OMEN_OK) code = start_writers(engine, err);
+    if (code == OMEN_OK) code = start_on(options->search_cpus, start_searchers, engine, err);
+    if (code == OMEN_OK) code = start_on(options->ingest_cpus, start_writers, engine, err);
     if (code != OMEN_OK) {
         omen_engine_close(engine);
         return code;
@@ -402,11 +399,9 @@ static omen_code check_options(const struct omen_engine_options *options, omen_e
                                                                 : options->calibrate_percent;
     engine->ingest_threads = options->ingest_threads;
     engine->search_threads = options->search_threads;
-    engine->ingest_cpus = options->ingest_cpus;
-    engine->search_cpus = options->search_cpus;
-    omen_code code = count_cpus("ingest_cpus", engine->ingest_cpus, &engine->ingest_threads, err);
+    omen_code code = count_cpus("ingest_cpus", options->ingest_cpus, &engine->ingest_threads, err);
     if (code == OMEN_OK)
-        code = count_cpus("search_cpus", engine->search_cpus, &engine->search_threads, err);
+        code = count_cpus("search_cpus", options->search_cpus, &engine->search_threads, err);
     if (code != OMEN_OK) return code;
     engine->shards = options->shards == 0 ? 4 * engine->ingest_threads : options->shards;
     engine->isas = omen_cpu_isas();

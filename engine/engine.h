@@ -172,8 +172,8 @@ struct omen_collection_settings {
     uint32_t links;            /* M, OMEN_LINKS_MIN..OMEN_LINKS_MAX */
     uint32_t candidates;       /* 16..256 */
     uint32_t probes;           /* 1..64 */
-    uint32_t epoch_points;     /* 1..OMEN_EPOCH_POINTS_MAX; grows with the collection, */
-    uint32_t epoch_bytes;      /* and so do 4096..OMEN_EPOCH_BYTES_MAX: omen_epoch_limit() */
+    uint32_t epoch_points;     /* 1..OMEN_EPOCH_POINTS_MAX; of a large collection more, */
+    uint32_t epoch_bytes;      /* 4096..OMEN_EPOCH_BYTES_MAX; likewise (omen_epoch_limit()) */
     uint32_t checkpoint_bytes; /* log bytes between two CHECKPOINT records, at least:
                                   OMEN_CHECKPOINT_BYTES_MIN..OMEN_CHECKPOINT_BYTES_MAX */
     uint32_t target_recall;    /* parts per million: what searches without an ef shall find of the

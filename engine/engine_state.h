@@ -26,7 +26,6 @@ struct omen_engine {
     uint32_t ingest_threads;
     uint32_t shards;
     uint32_t search_threads;
-    const char *ingest_cpus, *search_cpus; /* borrowed while it is opened */
     uint32_t calibrate_seconds;
     uint32_t calibrate_percent;
     uint32_t scrub_mib;
